@@ -1,0 +1,9 @@
+"""Sparse dictionary learning for the scikit-learn world."""
+
+from skdict.autoencoders.gated import GatedAutoencoder
+from skdict.autoencoders.relu import SparseAutoencoder
+from skdict.autoencoders.topk import TopKAutoencoder
+
+__version__ = "0.1.0"
+
+__all__ = ["GatedAutoencoder", "SparseAutoencoder", "TopKAutoencoder"]

@@ -1,0 +1,404 @@
+"""The scikit-learn shell around encoders, terms and the training loop."""
+
+import contextlib
+import math
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skdict import codes, training
+from skdict._sklearn import Integral, Interval, Real, StrOptions, as_configured, fit_context
+from skdict._validation import check_X
+from skdict.backend import asarray_like, computation_dtype, generator, namespace, to_numpy
+from skdict.constraints import unit_rows
+from skdict.encoders import INFERENCE
+from skdict.kernels.threads import use_threads
+
+AUTO_STEPS = 4000  # that max_iter="auto" aims at
+AUTO_EPOCHS = (6, 500)  # and its bounds
+_BLOCK_ROWS = 1024  # rows encoded at a time
+
+
+class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Training, encoding and decoding, for a shell that names its parts in `_parts`."""
+
+    _parameter_constraints = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "warmup": [Interval(Integral, 0, None, closed="left")],
+        "decay": [Interval(Real, 0, 1, closed="both")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_no_improvement": [Interval(Integral, 1, None, closed="left"), None],
+        "dead_after": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+        "sparse_output": ["boolean"],
+    }
+    # What `_parts` may read, the one method of a shell:
+    #     self.n_features_in_, the parameters, and the number of components it is given.
+
+    # ------------------------------------------------------------------ fitting
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn a dictionary from X.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            float32 and float64 are computed in their own precision, float16 in float32.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        with self._all_or_nothing(), use_threads(self.n_jobs):
+            X = check_X(self, X, reset=True, method="fit")
+            if not self._fit_given_dictionary(X):
+                self._fit_from_data(X)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y=None):
+        """Pass once over X, in slices of `batch_size` in the order given, and keep the state.
+
+        The rate of learning does not decay. The first call takes centre and scale from the first
+        16,384 rows of its X; after `fit`, training goes on from the fitted model.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        fresh = not hasattr(self, "components_")
+        with self._all_or_nothing(), use_threads(self.n_jobs):
+            X = check_X(self, X, reset=fresh, method="partial_fit")
+            if not self._fit_given_dictionary(X):
+                self._partial_fit_from_data(X, fresh)
+        return self
+
+    def _fit_given_dictionary(self, X):
+        """Set the fitted attributes without training if there is a dictionary; did it?"""
+        return False
+
+    def _fit_from_data(self, X):
+        self._state = None
+        random = generator(check_random_state(self.random_state))
+        order = random.permutation(X.shape[0]) if self.shuffle else None
+        n_components = self._n_components()
+        encoder, terms = self._parts(n_components)
+        warm = self.warm_start and hasattr(self, "components_")
+        state = self._start(X, order, random, encoder, n_components, warm)
+        steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
+        plan = training.Plan(
+            state.step, self._n_passes(steps_per_pass) * steps_per_pass, self.decay
+        )
+        epochs = self._run(state, X, encoder, terms, plan, order)
+        self._set_fitted(state, epochs)
+        self.n_iter_, self.n_steps_ = len(epochs), state.step
+        self._state = None  # a pickle holds the model, not the optimiser
+
+    def _partial_fit_from_data(self, X, fresh):
+        state = getattr(self, "_state", None)
+        n_components = self._n_components()
+        encoder, terms = self._parts(n_components)
+        if state is None:
+            random = generator(check_random_state(self.random_state))
+            state = self._start(X, None, random, encoder, n_components, not fresh)
+            state.step = 0 if fresh else self.n_steps_
+        plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
+        earlier = None if fresh else (self.history_, self.n_iter_)
+        epochs = self._run(state, X, encoder, terms, plan, None)
+        self._set_fitted(state, epochs, copy=True)
+        self.n_iter_, self.n_steps_ = 1, state.step
+        if earlier is not None:
+            history, self.n_iter_ = earlier[0], earlier[1] + 1
+            self.history_ = {
+                name: np.concatenate([history.get(name, []), values])
+                for name, values in self.history_.items()
+            }
+            self.loss_curve_ = self.history_["loss"].tolist()
+        self._state = state
+
+    def _start(self, X, order, random, encoder, n_components, warm):
+        center, scale = training.center_and_scale(X, order)
+        like = asarray_like(np.empty((0, X.shape[1])), X, computation_dtype(X))
+        if warm:
+            params = training.unfold(self._fitted_params(n_components, encoder), center, scale)
+        else:
+            components = self._first_atoms(X, order, random, n_components, center)
+            components = unit_rows(asarray_like(components, like, like.dtype))
+            bias = asarray_like(np.zeros(X.shape[1]), like, like.dtype)
+            params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
+        return training.start(params, X, random, center, scale)
+
+    def _first_atoms(self, X, order, random, n_components, center):
+        return random.standard_normal((n_components, X.shape[1]))
+
+    def _fitted_params(self, n_components, encoder):
+        if self.components_.shape[0] != n_components:
+            raise ValueError(
+                f"{type(self).__name__}: n_components={n_components} differs from the "
+                f"{self.components_.shape[0]} components fitted before. Training can only go on "
+                "with the same number; set warm_start=False and call fit to start afresh."
+            )
+        names = ["components", "decoder_bias", *encoder.init(self.components_)]
+        return {name: getattr(self, f"{name}_") for name in names}
+
+    def _run(self, state, X, encoder, terms, plan, order):
+        settings = training.Settings(
+            self.batch_size,
+            self.learning_rate,
+            self.warmup,
+            self.dead_after,
+            getattr(self, "resample_dead", False),
+        )
+        epochs, best, waited = [], math.inf, 0
+        finite = None
+        for epoch in training.train(state, X, encoder, terms, settings, plan, order):
+            if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
+                self._warn_diverged(state, epoch)
+                state.params = finite or state.params
+                break
+            finite = {name: namespace(a).asarray(a, copy=True) for name, a in state.params.items()}
+            epochs.append(epoch)
+            if self.verbose:
+                print(self._progress(len(epochs), state, epoch))
+            waited = 0 if epoch.loss < best * (1 - self.tol) else waited + 1
+            best = min(best, epoch.loss)
+            if self.max_no_improvement is not None and waited >= self.max_no_improvement:
+                plan.wind_down(state.step)
+        return epochs
+
+    def _progress(self, n_epochs, state, epoch):
+        return (
+            f"[{type(self).__name__}] epoch {n_epochs}, step {state.step}: loss {epoch.loss:.4g}, "
+            f"L0 {epoch.l0:.1f}, dead {epoch.dead}"
+        )
+
+    def _warn_diverged(self, state, epoch):
+        warnings.warn(
+            f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
+            f"learning_rate={self.learning_rate}. Training stopped; the parameters are those of "
+            "the last finite epoch. Lower learning_rate.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+    def _set_fitted(self, state, epochs, copy=False):
+        for name, array in training.fold(state).items():
+            array = namespace(array).asarray(array, copy=True) if copy else array
+            setattr(self, f"{name}_", array)
+        self.history_ = {
+            name: np.array([getattr(epoch, name) for epoch in epochs])
+            for name in training.Epoch._fields
+        }
+        self.loss_curve_ = self.history_["loss"].tolist()
+        self.dead_latents_ = asarray_like(state.silent_for >= self.dead_after, self.components_)
+        self._set_scale(state)
+
+    def _set_scale(self, state):
+        self.scale_ = float(state.scale)
+
+    def _n_components(self):
+        return 4 * self.n_features_in_ if self.n_components == "auto" else self.n_components
+
+    def _n_passes(self, steps_per_pass):
+        if self.max_iter != "auto":
+            return self.max_iter
+        fewest, most = AUTO_EPOCHS
+        return min(max(math.ceil(AUTO_STEPS / steps_per_pass), fewest), most)
+
+    def _clip_k(self, n_components):
+        if self.k is None or self.k <= n_components:
+            return self.k
+        warnings.warn(
+            f"{type(self).__name__}: k={self.k} exceeds n_components={n_components}; "
+            f"using k={n_components}.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return n_components
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self):
+        """Put every attribute back if fitting fails, so that an earlier fit stays usable."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    # ------------------------------------------------------------------ encoding and decoding
+
+    def transform(self, X):
+        """Encode X.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        codes : array of shape (n_samples, n_components)
+            CSR with int32, sorted indices and no explicit zeros if `sparse_output`; then no dense
+            array of this shape exists at any time.
+        """
+        check_is_fitted(self)
+        with use_threads(self.n_jobs) as threads:
+            X = check_X(self, X, reset=False, method="transform")
+            return self._encode(X, threads)
+
+    def _encode(self, X, threads):
+        params, encoder = self._inference(X.shape[0])
+        shape = (X.shape[0], self.components_.shape[0])
+        size = _BLOCK_ROWS if X.shape[0] >= 2 * _BLOCK_ROWS else max(1, -(-X.shape[0] // 2))
+        parts = [None] * -(-X.shape[0] // size)
+        xp = namespace(self.components_)
+        dtype = self.components_.dtype
+        out = None if self.sparse_output else xp.zeros(shape, dtype=dtype, **_device(X))
+
+        def block(start, stop):
+            rows = training.to_units(X[start:stop, :], _zero(self.decoder_bias_), 1)
+            Z = encoder.forward(rows, params, INFERENCE)[0]["codes"]
+            if self.sparse_output:
+                parts[start // size] = codes.to_csr(Z)
+            else:
+                out[start:stop, :] = codes.to_dense(Z)
+
+        threads.blocks(block, X.shape[0], size)
+        return _join(parts, shape) if self.sparse_output else out
+
+    def _inference(self, n_samples):
+        """Parameters and encoder for `transform`, in the units of X."""
+        encoder, _ = self._parts(self.components_.shape[0])
+        names = ["components", "decoder_bias", *encoder.init(self.components_[:1, :])]
+        params = {name: getattr(self, f"{name}_") for name in names}
+        return params, encoder.for_inference(params, n_samples)
+
+    def inverse_transform(self, Z):
+        """Decode codes: ``Z @ components_ + decoder_bias_``.
+
+        Parameters
+        ----------
+        Z : array or sparse matrix of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X_hat : array of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if sp.issparse(Z):
+            self._check_codes(Z)
+            return Z.tocsr() @ self.components_ + self.decoder_bias_
+        if not hasattr(Z, "shape") or hasattr(Z, "iloc") or hasattr(Z, "to_numpy"):
+            Z = np.asarray(Z)
+        self._check_codes(Z)
+        xp = namespace(self.components_)
+        Z = xp.astype(Z, self.components_.dtype, copy=False)
+        with use_threads(self.n_jobs):
+            return codes.decode(Z, self.components_) + self.decoder_bias_
+
+    def _check_codes(self, Z):
+        if Z.ndim != 2 or Z.shape[1] != self.components_.shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}: codes have shape {tuple(Z.shape)}, but "
+                f"(n_samples, {self.components_.shape[0]}) is needed. Pass what transform returns."
+            )
+
+    def score(self, X, y=None):
+        """Explained variance of the reconstruction of X.
+
+        One minus the sum of squared residuals over the sum of squares about the mean of X, over the
+        whole of X (:func:`skdict.metrics.explained_variance`).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            One is best; NaN where X is constant.
+        """
+        check_is_fitted(self)
+        with use_threads(self.n_jobs):
+            X = check_X(self, X, reset=False, method="score")
+            return self._explained_variance(X)
+
+    def _explained_variance(self, X):
+        params, encoder = self._inference(X.shape[0])
+        sums = np.zeros(X.shape[1])
+        squares = residual = 0.0
+        shift = to_numpy(self.decoder_bias_).astype(np.float64)
+        for start in range(0, X.shape[0], _BLOCK_ROWS):
+            rows = training.to_units(
+                X[start : start + _BLOCK_ROWS, :], _zero(self.decoder_bias_), 1
+            )
+            Z = encoder.forward(rows, params, INFERENCE)[0]["codes"]
+            X_hat = codes.decode(Z, self.components_) + self.decoder_bias_
+            residual += np.sum(np.square(to_numpy(X_hat - rows), dtype=np.float64))
+            centred = to_numpy(rows) - shift
+            sums += centred.sum(axis=0)
+            squares += np.sum(np.square(centred))
+        total = squares - np.sum(np.square(sums)) / X.shape[0]
+        return float(1 - residual / total) if total > 0 else math.nan
+
+    # ------------------------------------------------------------------ scikit-learn
+
+    @property
+    def _n_features_out(self):
+        return self.components_.shape[0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = not self.sparse_output
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _all_finite(params):
+    return all(bool(namespace(a).all(namespace(a).isfinite(a))) for a in params.values())
+
+
+def _zero(vector):
+    return namespace(vector).zeros_like(vector)
+
+
+def _device(X):
+    from skdict.backend import device, is_host
+
+    return {} if is_host(namespace(X)) else {"device": device(X)}
+
+
+def _join(parts, shape):
+    values, indices, indptr = zip(*parts, strict=True)
+    offsets = np.cumsum([0] + [part.size for part in indices[:-1]])
+    pointers = [p[1:] + o for p, o in zip(indptr, offsets, strict=True)]
+    joined = (
+        np.concatenate(values),
+        np.concatenate(indices),
+        np.concatenate([[0], *pointers]),
+    )
+    return as_configured(sp.csr_array(joined, shape=shape))

@@ -1,0 +1,60 @@
+"""Arrays in, at the public edge; below it, everything is trusted."""
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from skdict.backend import device, is_array_api_obj, is_host, namespace
+
+
+def check_X(estimator, X, *, reset, method):
+    """Validated data matrix of `estimator`: 2-d, real, finite, never copied needlessly.
+
+    float16, float32 and float64 stay as they are (batches are cast when they are taken); other
+    numbers become float64. Arrays of other namespaces stay where they are.
+    """
+    if is_array_api_obj(X) and not is_host(namespace(X)):
+        _check_foreign(estimator, X)
+        if not reset:
+            _check_same_place(estimator, X, method)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return X
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=[np.float64, np.float32, np.float16],
+        ensure_min_samples=1,
+    )
+    if not reset:
+        _check_same_place(estimator, X, method)
+    return X
+
+
+def _check_foreign(estimator, X):
+    name, xp = type(estimator).__name__, namespace(X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"{name}: expected 2D array, got {X.ndim}D array instead. Reshape X to "
+            "(n_samples, n_features)."
+        )
+    if not xp.isdtype(X.dtype, ("real floating", "integral", "bool")):
+        raise TypeError(f"{name}: X has dtype {X.dtype}; real numbers are needed.")
+    if 0 in X.shape:
+        raise ValueError(
+            f"{name}: found array with shape {tuple(X.shape)} while a minimum of 1 sample and "
+            "1 feature is required."
+        )
+    if xp.isdtype(X.dtype, "real floating") and not bool(xp.all(xp.isfinite(X))):
+        raise ValueError(f"{name}: Input X contains NaN or infinity. Remove or impute such rows.")
+
+
+def _check_same_place(estimator, X, method):
+    # The first words are those of scikit-learn, which its array-API checks look for.
+    fitted = estimator.components_
+    given, wanted = namespace(X), namespace(fitted)
+    if given is not wanted or (not is_host(given) and device(X) != device(fitted)):
+        raise ValueError(
+            f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace "
+            f"and the same device as those passed to fit(). Got {given.__name__} on {device(X)}, "
+            f"fitted with {wanted.__name__} on {device(fitted)}. Move X, or refit."
+        )

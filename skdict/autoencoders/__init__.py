@@ -1,0 +1,1 @@
+"""Autoencoders, one file each: the activation and its estimator."""

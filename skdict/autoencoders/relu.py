@@ -1,0 +1,186 @@
+"""Sparse autoencoder: ReLU codes under an L1 penalty.
+
+Bricken et al. 2023, "Towards Monosemanticity: Decomposing Language Models With Dictionary
+Learning", Transformer Circuits.
+"""
+
+from skdict import codes
+from skdict._base import BaseDictionaryEstimator
+from skdict._sklearn import Interval, Real, StrOptions
+from skdict.backend import namespace
+from skdict.encoders import Affine, sparse_or_dense
+from skdict.terms import L1, Reconstruction
+
+
+class ReLU:
+    """``codes = max(A, 0)`` with ``A = U + encoder_bias``; backward: dA = d_codes where A > 0."""
+
+    by_tiles = False
+
+    def init(self, n_components, like):
+        xp = namespace(like)
+        return {"encoder_bias": xp.zeros_like(like[:, 0])}
+
+    def forward(self, U, params, context):
+        bias = params["encoder_bias"]
+        on = sparse_or_dense(U, bias)  # U where A > 0
+        A = codes.entries(on) + codes.per_component(on, bias)
+        Z = codes.with_entries(on, A * codes.positive(A))
+        return {"codes": Z}, Z
+
+    def backward(self, d_heads, Z, params):
+        slope = codes.positive(codes.entries(Z))
+        d_A = codes.with_entries(Z, codes.entries(d_heads["codes"]) * slope)
+        return [d_A], {"encoder_bias": codes.column_sum(d_A)}
+
+
+class SparseAutoencoder(BaseDictionaryEstimator):
+    """Autoencoder with ReLU codes under a penalty.
+
+    Encodes ``Z = ReLU((X - decoder_bias_) @ encoder_.T + encoder_bias_)`` and decodes
+    ``Z @ components_ + decoder_bias_``. The L1 penalty makes codes sparse and also too small: a code
+    on its own is ``alpha`` short of its least-squares value (see
+    :func:`skdict.metrics.shrinkage`). Atoms have unit norm, so that the penalty cannot be escaped by
+    scaling [1]_.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of latents; "auto" is 4 times the number of features.
+    alpha : float, default=1.0
+        Weight of the penalty: the objective is ``||X - X_hat||^2 / 2 + alpha * sum(Z)``, a mean over
+        samples, on centred X divided by `scale_`. In the units of X it is ``alpha * scale_``.
+    penalty : {"l1"}, default="l1"
+        Penalty on the codes.
+    resample_dead : bool, default=True
+        Every `dead_after` samples, until the rate begins to fall, point dead latents at samples
+        drawn with probability proportional to their squared loss [2]_.
+    batch_size : int, default=256
+        Samples per optimiser step, and per slice of `partial_fit`.
+    max_iter : int or "auto", default="auto"
+        Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
+    learning_rate : float, default=0.001
+        Of Adam.
+    warmup : int, default=100
+        Steps over which the rate and alpha rises linearly from zero.
+    decay : float in [0, 1], default=0.2
+        Last fraction of the steps of `fit`, in which the rate falls linearly to zero.
+    tol : float, default=0.0
+        Relative improvement of the mean loss of a pass that counts as one.
+    max_no_improvement : int, default=None
+        Passes without improvement after which `fit` goes to the fall of the rate; None: never.
+    dead_after : int, default=10000
+        Samples without firing after which a latent is dead.
+    shuffle : bool, default=True
+        Shuffle the rows before each pass of `fit`.
+    warm_start : bool, default=False
+        Let `fit` begin from the last solution.
+    random_state : int, RandomState instance or None, default=None
+        Of the first atoms, of shuffling, of resampling.
+    n_jobs : int, default=None
+        Limit of threads; None: as many as the BLAS pool may use, one inside a joblib worker.
+        Results do not depend on it.
+    verbose : int, default=0
+        If positive, print a line after each pass.
+    sparse_output : bool, default=False
+        Let `transform` return CSR instead of an array.
+
+    Attributes
+    ----------
+    components_ : array of shape (n_components, n_features)
+        The dictionary: atoms of unit norm as rows.
+    encoder_ : array of shape (n_components, n_features)
+    encoder_bias_ : array of shape (n_components,)
+    decoder_bias_ : array of shape (n_features,)
+    scale_ : float
+        Root mean square of the entries of X about their column means, by which X is divided in
+        training (1 where that is 0).
+    dead_latents_ : bool array of shape (n_components,)
+        Latents silent for the last `dead_after` samples of training.
+    loss_curve_ : list of float
+        Mean objective of each pass, on centred X divided by `scale_`.
+    history_ : dict of arrays
+        One entry a pass: ``loss``, ``l0`` (mean non-zeros a sample), ``dead``, ``learning_rate``.
+    n_iter_ : int
+        Passes made.
+    n_steps_ : int
+        Steps made.
+    n_features_in_ : int
+    feature_names_in_ : array of shape (n_features_in_,)
+        Where X has feature names that are all strings.
+
+    See Also
+    --------
+    GatedAutoencoder : Without the shrinkage.
+    TopKAutoencoder : The number of active latents is a parameter.
+
+    References
+    ----------
+    .. [1] Bricken, Trenton, et al. "Towards Monosemanticity: Decomposing Language Models With
+       Dictionary Learning." Transformer Circuits Thread (2023), section "Sparse Autoencoder Setup".
+    .. [2] The same, appendix "Neuron Resampling".
+
+    Examples
+    --------
+    >>> from skdict import SparseAutoencoder
+    >>> from skdict.datasets import make_superposition
+    >>> X, dictionary, codes = make_superposition(
+    ...     2000, n_components=16, n_features=8, k=3, random_state=0
+    ... )
+    >>> sae = SparseAutoencoder(16, alpha=0.2, max_iter=20, random_state=0).fit(X)
+    >>> sae.transform(X).shape
+    (2000, 16)
+    >>> bool(sae.score(X) > 0.5)
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseDictionaryEstimator._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "penalty": [StrOptions({"l1"})],
+        "resample_dead": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        alpha=1.0,
+        penalty="l1",
+        resample_dead=True,
+        batch_size=256,
+        max_iter="auto",
+        learning_rate=1e-3,
+        warmup=100,
+        decay=0.2,
+        tol=0.0,
+        max_no_improvement=None,
+        dead_after=10_000,
+        shuffle=True,
+        warm_start=False,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+        sparse_output=False,
+    ):
+        self.n_components = n_components
+        self.alpha = alpha
+        self.penalty = penalty
+        self.resample_dead = resample_dead
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.decay = decay
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.dead_after = dead_after
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.sparse_output = sparse_output
+
+    def _parts(self, n_components):
+        return Affine(ReLU()), [Reconstruction(), L1(self.alpha, self.warmup)]

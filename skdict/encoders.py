@@ -1,0 +1,108 @@
+"""Encoders: from a batch to heads, the named codes that terms read.
+
+Contract of an encoder::
+
+    init(components) -> params                            what it learns, by fitted name
+    forward(X, params, context) -> heads, tape            tape: private, for backward
+    backward(d_heads, tape, params, grads) -> None        adds into grads
+    for_inference(params, n_samples) -> encoder           treats rows independently
+
+and of an activation, which :class:`Affine` completes to an encoder::
+
+    init(n_components, like) -> params
+    forward(U, params, context) -> heads, tape
+    backward(d_heads, tape, params) -> list of d_U, d_params
+    by_tiles                                              may it be called on tiles of rows of U?
+"""
+
+from typing import NamedTuple
+
+from skdict import codes
+from skdict.backend import is_host, namespace
+from skdict.kernels import products
+from skdict.kernels.dense import matmul, product_tiles
+
+
+class Context(NamedTuple):
+    """Facts about the run; never arrays to learn.
+
+    ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
+    are none; ``step``: optimiser steps taken before this one; ``training``: False in `transform`.
+    """
+
+    dead: object = None
+    step: int = 0
+    training: bool = True
+
+
+INFERENCE = Context(training=False)
+
+
+class Affine:
+    """An affine map, then an activation.
+
+    The linear algebra of an autoencoder, with b the decoder bias, D the components, W the encoder::
+
+        forward    U = (X - b) Wᵀ    Z = activation(U)    X̂ = Z D + b    R = X̂ - X
+        backward   dZ = R Dᵀ / n     dU = activation'(dZ)
+                   dW = dUᵀ (X - b)  dD = Zᵀ R / n        db = 1ᵀ R / n - (1ᵀ dU) W
+
+    An activation whose output is small (top-k) says ``by_tiles``; U then exists a tile of rows at a
+    time, and the activation must not keep a view of it.
+    """
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def init(self, components):
+        xp = namespace(components)
+        return {
+            "encoder": xp.asarray(components, copy=True),  # starts as the transposed decoder
+            **self.activation.init(components.shape[0], components),
+        }
+
+    def forward(self, X, params, context):
+        centred = X - params["decoder_bias"]
+        W = params["encoder"]
+
+        def activate(U):
+            return self.activation.forward(U, params, context)
+
+        if self.activation.by_tiles:
+            heads, tape = codes.stack(product_tiles(centred, W.T, activate))
+        else:
+            heads, tape = activate(matmul(centred, W.T))
+        return heads, (centred, tape)
+
+    def backward(self, d_heads, tape, params, grads):
+        centred, tape = tape
+        d_U, d_params = self.activation.backward(d_heads, tape, params)
+        for gradient in d_U:
+            codes.add_outer(grads["encoder"], gradient, centred)
+            # Reduced over the batch before it meets W: a vector times a matrix.
+            grads["decoder_bias"] -= codes.column_sum(gradient) @ params["encoder"]
+        for name, gradient in d_params.items():
+            grads[name] += gradient
+
+    def for_inference(self, params, n_samples):
+        return self
+
+
+DENSE_FROM = 0.1  # density of the codes from which dense products are faster than sparse ones
+
+
+def sparse_or_dense(U, bias):
+    """Entries of U where ``U + bias > 0``: sparse codes if these are few, else the whole of U.
+
+    What becomes of the other entries of a dense result is the caller's business.
+    """
+    xp = namespace(U)
+    if is_host(xp) and not _is_dense(U, bias):
+        return codes.SparseCodes(*products.positive_support(U, bias), U.shape[1])
+    return U
+
+
+def _is_dense(U, bias):
+    # A sample of rows is enough: the choice only concerns speed.
+    rows = U[:: max(1, U.shape[0] // 16)]
+    return namespace(U).count_nonzero(rows + bias > 0) > DENSE_FROM * rows.size

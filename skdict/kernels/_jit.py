@@ -1,0 +1,26 @@
+"""How kernels are compiled: without the GIL, cached on disk, never with numba's own threads.
+
+``reassoc`` and ``contract`` let sums be vectorised and fused; nothing else of fastmath is on, so
+NaN and infinity keep their meaning.
+"""
+
+from numba import njit
+
+OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz"},
+}
+
+
+def jit(function):
+    """Compile `function` at its first call; without a cache where no folder can be written."""
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # numba: "no locator available"
+        return njit(**OPTIONS)(function)
+
+
+def inline(function):
+    """Compile a helper that is inlined into the kernels of its module."""
+    return njit(inline="never", **OPTIONS)(function)

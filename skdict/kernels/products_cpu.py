@@ -1,0 +1,206 @@
+"""The products, compiled; see :mod:`skdict.kernels.products`.
+
+What bounds them is the gather of atoms (rows of D) or samples (rows of G) from the outer caches;
+hence four at a time, so that the row being written is read and stored once for four.
+"""
+
+import numpy as np
+
+from skdict.kernels import threads
+from skdict.kernels._jit import jit
+
+_ROWS = 64  # rows or columns that a thread takes at a time
+
+
+def decode(indptr, indices, values, D):
+    out = np.empty((indptr.size - 1, D.shape[1]), dtype=D.dtype)
+    threads.current().blocks(
+        lambda start, stop: _decode(indptr, indices, values, D, out, start, stop),
+        out.shape[0],
+        _ROWS,
+    )
+    return out
+
+
+def codes_gradient(indptr, indices, D, G):
+    out = np.empty(indices.size, dtype=D.dtype)
+    threads.current().blocks(
+        lambda start, stop: _codes_gradient(indptr, indices, D, G, out, start, stop),
+        G.shape[0],
+        _ROWS,
+    )
+    return out
+
+
+def add_outer(out, columns, values, G):
+    starts, entries, rows = columns
+    threads.current().blocks(
+        lambda start, stop: _add_outer(out, starts, entries, rows, values, G, start, stop),
+        out.shape[0],
+        _ROWS,
+    )
+    return out
+
+
+def column_sum(columns, values):
+    starts, entries, _ = columns
+    return _column_sum(starts, entries, values)
+
+
+def by_column(indptr, indices, n_components):
+    return _by_column(indptr, indices, n_components)
+
+
+def positive_support(U, bias):
+    n = U.shape[0]
+    counts = np.zeros(n + 1, dtype=np.int64)
+    pool = threads.current()
+    pool.blocks(lambda start, stop: _count_positive(U, bias, counts, start, stop), n, _ROWS)
+    indptr = np.cumsum(counts)
+    indices = np.empty(indptr[-1], dtype=np.int32)
+    values = np.empty(indptr[-1], dtype=U.dtype)
+    pool.blocks(
+        lambda start, stop: _take_positive(U, bias, indptr, indices, values, start, stop),
+        n,
+        _ROWS,
+    )
+    return indptr, indices, values
+
+
+def to_dense(indptr, indices, values, n_components):
+    out = np.zeros((indptr.size - 1, n_components), dtype=values.dtype)
+    _fill(indptr, indices, values, out)
+    return out
+
+
+@jit
+def _decode(indptr, indices, values, D, out, start, stop):
+    d = np.uint64(D.shape[1])
+    for row in range(start, stop):
+        i = np.uint64(row)
+        for c in range(d):
+            out[i, c] = 0
+        p = indptr[row]
+        end = indptr[row + 1]
+        while p + 4 <= end:
+            j0, j1 = np.uint64(indices[p]), np.uint64(indices[p + 1])
+            j2, j3 = np.uint64(indices[p + 2]), np.uint64(indices[p + 3])
+            z0, z1, z2, z3 = values[p], values[p + 1], values[p + 2], values[p + 3]
+            for c in range(d):
+                out[i, c] += (z0 * D[j0, c] + z1 * D[j1, c]) + (z2 * D[j2, c] + z3 * D[j3, c])
+            p += 4
+        while p < end:
+            j0 = np.uint64(indices[p])
+            z0 = values[p]
+            for c in range(d):
+                out[i, c] += z0 * D[j0, c]
+            p += 1
+
+
+@jit
+def _codes_gradient(indptr, indices, D, G, out, start, stop):
+    d = np.uint64(D.shape[1])
+    zero = D.dtype.type(0)
+    for row in range(start, stop):
+        i = np.uint64(row)
+        p = indptr[row]
+        end = indptr[row + 1]
+        while p + 4 <= end:
+            j0, j1 = np.uint64(indices[p]), np.uint64(indices[p + 1])
+            j2, j3 = np.uint64(indices[p + 2]), np.uint64(indices[p + 3])
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for c in range(d):
+                g = G[i, c]
+                s0 += g * D[j0, c]
+                s1 += g * D[j1, c]
+                s2 += g * D[j2, c]
+                s3 += g * D[j3, c]
+            out[p], out[p + 1], out[p + 2], out[p + 3] = s0, s1, s2, s3
+            p += 4
+        while p < end:
+            j0 = np.uint64(indices[p])
+            s0 = zero
+            for c in range(d):
+                s0 += G[i, c] * D[j0, c]
+            out[p] = s0
+            p += 1
+
+
+@jit
+def _add_outer(out, starts, entries, rows, values, G, start, stop):
+    d = np.uint64(G.shape[1])
+    for column in range(start, stop):
+        j = np.uint64(column)
+        p = starts[column]
+        end = starts[column + 1]
+        while p + 4 <= end:
+            i0, i1 = np.uint64(rows[p]), np.uint64(rows[p + 1])
+            i2, i3 = np.uint64(rows[p + 2]), np.uint64(rows[p + 3])
+            z0, z1 = values[entries[p]], values[entries[p + 1]]
+            z2, z3 = values[entries[p + 2]], values[entries[p + 3]]
+            for c in range(d):
+                out[j, c] += (z0 * G[i0, c] + z1 * G[i1, c]) + (z2 * G[i2, c] + z3 * G[i3, c])
+            p += 4
+        while p < end:
+            i0 = np.uint64(rows[p])
+            z0 = values[entries[p]]
+            for c in range(d):
+                out[j, c] += z0 * G[i0, c]
+            p += 1
+
+
+@jit
+def _column_sum(starts, entries, values):
+    out = np.zeros(starts.size - 1, dtype=values.dtype)
+    for j in range(out.size):
+        total = 0.0
+        for p in range(starts[j], starts[j + 1]):
+            total += values[entries[p]]
+        out[j] = total
+    return out
+
+
+@jit
+def _by_column(indptr, indices, n_components):
+    starts = np.zeros(n_components + 1, dtype=np.int64)
+    for p in range(indices.size):
+        starts[indices[p] + 1] += 1
+    for j in range(n_components):
+        starts[j + 1] += starts[j]
+    free = starts[:-1].copy()
+    entries = np.empty(indices.size, dtype=np.int64)
+    rows = np.empty(indices.size, dtype=np.int32)
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            place = free[indices[p]]
+            free[indices[p]] = place + 1
+            entries[place] = p
+            rows[place] = i
+    return starts, entries, rows
+
+
+@jit
+def _count_positive(U, bias, counts, start, stop):
+    for i in range(start, stop):
+        count = 0
+        for j in range(np.uint64(U.shape[1])):
+            count += 1 if U[i, j] + bias[j] > 0 else 0
+        counts[i + 1] = count
+
+
+@jit
+def _take_positive(U, bias, indptr, indices, values, start, stop):
+    for i in range(start, stop):
+        p = indptr[i]
+        for j in range(U.shape[1]):
+            if U[i, j] + bias[j] > 0:
+                indices[p] = j
+                values[p] = U[i, j]
+                p += 1
+
+
+@jit
+def _fill(indptr, indices, values, out):
+    for i in range(out.shape[0]):
+        for p in range(indptr[i], indptr[i + 1]):
+            out[i, indices[p]] = values[p]

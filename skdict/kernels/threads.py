@@ -1,0 +1,145 @@
+"""Row blocks on one thread pool, with BLAS held at one thread meanwhile.
+
+Blocks have a size that depends on the problem alone, and any thread may take any block, so results
+do not depend on the number of threads. A BLAS pool that spins beside the kernel threads costs more
+than it gives; hence each of our threads calls a single-threaded BLAS on its own block.
+"""
+
+import contextlib
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import joblib
+import numpy as np
+from joblib.parallel import get_active_backend
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_executor = None
+_controller = None
+_blas = {"users": 0, "limit": None}
+
+
+class Threads:
+    """A number of threads and, for each, buffers that live as long as this object."""
+
+    def __init__(self, n_threads=1):
+        self.n_threads = n_threads
+        self._buffers = {}
+        self._inner = [Threads() for _ in range(n_threads)] if n_threads > 1 else []
+
+    def blocks(self, function, n_rows, size):
+        """Call ``function(start, stop)`` for consecutive blocks; the first error is raised."""
+        starts = range(0, n_rows, size)
+        if self.n_threads == 1 or len(starts) == 1:
+            for start in starts:
+                function(start, min(start + size, n_rows))
+            return
+        queue = itertools.count()
+
+        def work(threads):
+            token = _current.set(threads)
+            try:
+                while (block := next(queue)) < len(starts):
+                    function(starts[block], min(starts[block] + size, n_rows))
+            finally:
+                _current.reset(token)
+
+        n_workers = min(self.n_threads, len(starts))
+        futures = [_pool().submit(work, inner) for inner in self._inner[1:n_workers]]
+        try:
+            work(self._inner[0])
+        finally:
+            errors = [future.exception() for future in futures if not future.cancel()]
+        for error in filter(None, errors):
+            raise error
+
+    def buffer(self, name, shape, dtype):
+        """Uninitialised array, the same memory at every call with this name and a size no larger."""
+        size = int(np.prod(shape))
+        held = self._buffers.get(name)
+        if held is None or held.dtype != dtype or held.size < size:
+            held = self._buffers[name] = np.empty(size, dtype=dtype)
+        return held[:size].reshape(shape)
+
+
+_current = ContextVar("skdict_threads", default=None)
+
+
+def current():
+    """The threads of the enclosing :func:`use_threads`; one thread outside of it."""
+    return _current.get() or Threads()
+
+
+@contextlib.contextmanager
+def use_threads(n_jobs=None):
+    """Let kernels use `n_jobs` threads; within another such block, those of the outer one."""
+    if _current.get() is not None:
+        yield _current.get()
+        return
+    n_threads = _count(n_jobs)
+    _hold_blas()
+    token = _current.set(Threads(n_threads))
+    try:
+        yield _current.get()
+    finally:
+        _current.reset(token)
+        _release_blas()
+
+
+def _count(n_jobs):
+    if n_jobs is not None:
+        return max(1, min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()))
+    if getattr(get_active_backend()[0], "nesting_level", 0):
+        return 1  # inside a joblib worker the cores are taken
+    with _lock:
+        if _blas["users"]:
+            return _blas["threads"]
+        pools = [lib.num_threads for lib in _blas_pools().lib_controllers]
+    return max(1, min(max(pools, default=1), joblib.cpu_count()))
+
+
+def _blas_pools():
+    global _controller
+    if _controller is None:
+        _controller = ThreadpoolController().select(user_api="blas")
+    return _controller
+
+
+def _hold_blas():
+    # Fits on several Python threads overlap: the first one in limits BLAS, the last one out
+    # restores what it found. Each on its own would restore the limit of another.
+    with _lock:
+        if not _blas["users"]:
+            pools = _blas_pools()
+            _blas["threads"] = max([lib.num_threads for lib in pools.lib_controllers], default=1)
+            _blas["limit"] = pools.limit(limits=1)
+        _blas["users"] += 1
+
+
+def _release_blas():
+    with _lock:
+        _blas["users"] -= 1
+        if not _blas["users"]:
+            _blas["limit"].restore_original_limits()
+
+
+def _pool():
+    global _executor
+    with _lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(max(joblib.cpu_count(), 2), "skdict")
+        return _executor
+
+
+def _after_fork():
+    # Threads do not survive a fork, nor does a lock that another thread held.
+    global _executor, _lock
+    _executor, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,398 @@
+"""How well codes reconstruct, and how their latents are used.
+
+Sums run over blocks of rows in float64, so that a large float32 matrix or a memory map is never
+copied whole.
+"""
+
+import math
+import warnings
+from numbers import Real
+
+import numpy as np
+from scipy.sparse import issparse
+
+from skdict.backend import device, is_array_api_obj, namespace
+
+BLOCK_ENTRIES = 2**18  # of one float64 block: 2 MB, which stays in a CPU's cache
+
+
+def explained_variance(X, X_hat):
+    r"""Share of the variance of `X` that a reconstruction explains.
+
+    .. math:: 1 - \frac{\sum_{ij} (\hat x_{ij} - x_{ij})^2}{\sum_{ij} (x_{ij} - \bar x_j)^2}
+
+    with :math:`\bar x_j` the mean of column j. Both sums run over the whole matrix: 1 is a perfect
+    reconstruction, 0 is what the column means reach, and there is no lower bound.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Data, of any array library.
+    X_hat : array of shape (n_samples, n_features)
+        Its reconstruction, of the same library and on the same device.
+
+    Returns
+    -------
+    float
+        NaN, with a warning, where every column of `X` is constant: there is nothing to
+        explain, however good `X_hat` is.
+
+    See Also
+    --------
+    sklearn.metrics.r2_score : The same number with ``multioutput="variance_weighted"``.
+
+    Notes
+    -----
+    This is *not* :func:`sklearn.metrics.explained_variance_score`, which removes the mean of the
+    residuals first, so that a wrong bias costs nothing, and by default averages the scores of the
+    columns, so that one of little variance counts as much as any other. Nor is it a mean of the
+    scores of batches or of rows, which would be biased.
+
+    Examples
+    --------
+    >>> from skdict.metrics import explained_variance
+    >>> X = [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    >>> explained_variance(X, [[0.0, 1.0], [2.0, 3.0], [4.0, 4.0]])
+    0.9375
+    """
+    function = "explained_variance"
+    xp, X, X_hat = _matrix_and_reconstruction(function, X, X_hat)
+    first, mean = _centre(xp, function, X)
+    residual_ss = total_ss = 0.0
+    for block, block_hat in zip(_blocks(xp, X), _blocks(xp, X_hat), strict=True):
+        _check_finite(xp, function, "X_hat", block_hat)
+        residual_ss += float(xp.sum((block_hat - block) ** 2))
+        total_ss += float(xp.sum((block - first - mean) ** 2))
+    _check_range(function, residual_ss, total_ss)
+    if total_ss == 0:
+        return _undefined(function, "every column of X is constant. Pass more, or other, samples")
+    return 1 - residual_ss / total_ss
+
+
+def shrinkage(X, X_hat):
+    r"""Relative reconstruction bias: below 1, reconstructions are too short.
+
+    .. math:: \gamma = \arg\min_g E\,\|\hat x / g - x\|^2
+              = \frac{E\,\|\hat x\|^2}{E\,\langle x, \hat x \rangle}
+
+    where both `x` and its reconstruction are taken less the mean of `X`. Dividing the centred
+    reconstruction by :math:`\gamma` is the best rescaling there is. An l1 penalty pulls codes
+    towards zero, so that :math:`\gamma < 1`; a least-squares fit has :math:`\gamma = 1`.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Data, of any array library.
+    X_hat : array of shape (n_samples, n_features)
+        Its reconstruction, of the same library and on the same device.
+
+    Returns
+    -------
+    float
+        NaN, with a warning, where :math:`E\,\langle x, \hat x \rangle` is zero to
+        rounding: all rows of `X`, or all rows of `X_hat`, are equal (all codes zero), or the two
+        are orthogonal. Negative where data and reconstruction point in opposite directions.
+
+    References
+    ----------
+    Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders",
+    arXiv:2404.16014, eq. 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdict.metrics import shrinkage
+    >>> X = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    >>> shrinkage(X, 0.75 * X)
+    0.75
+    """
+    function = "shrinkage"
+    xp, X, X_hat = _matrix_and_reconstruction(function, X, X_hat)
+    first, mean = _centre(xp, function, X)
+    data_ss = reconstruction_ss = inner = 0.0
+    for block, block_hat in zip(_blocks(xp, X), _blocks(xp, X_hat), strict=True):
+        _check_finite(xp, function, "X_hat", block_hat)
+        centred, centred_hat = block - first - mean, block_hat - first - mean
+        data_ss += float(xp.sum(centred**2))
+        reconstruction_ss += float(xp.sum(centred_hat**2))
+        inner += float(xp.sum(centred * centred_hat))
+    _check_range(function, data_ss, reconstruction_ss)
+    # Constant reconstructions have inner = 0, which rounding turns into a ratio of +-1e16.
+    if abs(inner) <= 1e-12 * math.sqrt(data_ss) * math.sqrt(reconstruction_ss):
+        return _undefined(
+            function,
+            "X and X_hat, less the mean of X, have inner product zero. Check that X varies and "
+            "that the codes behind X_hat are not all zero",
+        )
+    return reconstruction_ss / inner
+
+
+def mean_l0(Z):
+    r"""Mean number of non-zero codes of a sample.
+
+    .. math:: \frac{1}{n} \sum_{ij} [z_{ij} \neq 0]
+
+    Parameters
+    ----------
+    Z : array or scipy sparse matrix of shape (n_samples, n_components)
+        Codes. Of a dense array any library will do; explicit zeros of a sparse one do not count.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Codes that are small and not zero count. Where a method gives only soft zeros, set them to zero
+    first, ``np.where(abs(Z) > eps, Z, 0)``, and say which `eps`.
+
+    Examples
+    --------
+    >>> from skdict.metrics import mean_l0
+    >>> mean_l0([[0.0, 1.5, 0.0], [2.0, -1.0, 0.0]])
+    1.5
+    """
+    xp, counts, n_samples = _counts("mean_l0", Z)
+    return int(xp.sum(counts)) / n_samples
+
+
+def feature_density(Z):
+    r"""Fraction of the samples in which each latent is non-zero.
+
+    .. math:: p_j = \frac{1}{n} \sum_i [z_{ij} \neq 0]
+
+    Parameters
+    ----------
+    Z : array or scipy sparse matrix of shape (n_samples, n_components)
+        Codes. Of a dense array any library will do; explicit zeros of a sparse one do not count.
+
+    Returns
+    -------
+    density : float64 array of shape (n_components,)
+        In the library, and on the device, of `Z`; of numpy where `Z` is sparse.
+
+    Examples
+    --------
+    >>> from skdict.metrics import feature_density
+    >>> feature_density([[0.0, 1.5, 0.0], [2.0, -1.0, 0.0]])
+    array([0.5, 1. , 0. ])
+    """
+    return _density("feature_density", Z)[1]
+
+
+def dead_fraction(Z):
+    r"""Fraction of the latents that are zero in every sample.
+
+    .. math:: \frac{1}{m} \sum_j [p_j = 0]
+
+    with :math:`p_j` from :func:`feature_density`.
+
+    Parameters
+    ----------
+    Z : array or scipy sparse matrix of shape (n_samples, n_components)
+        Codes. Of a dense array any library will do; explicit zeros of a sparse one do not count.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    A latent is dead only with respect to the samples given: report their number. Papers on language
+    models often use 10 million tokens.
+
+    Examples
+    --------
+    >>> from skdict.metrics import dead_fraction
+    >>> dead_fraction([[0.0, 1.5, 0.0, 0.0], [2.0, -1.0, 0.0, 0.0]])
+    0.5
+    """
+    xp, density = _density("dead_fraction", Z)
+    return _share(xp, density == 0)
+
+
+def dense_fraction(Z, *, threshold=0.1):
+    r"""Fraction of the latents that are non-zero in more than a share `threshold` of the samples.
+
+    .. math:: \frac{1}{m} \sum_j [p_j > \mathrm{threshold}]
+
+    with :math:`p_j` from :func:`feature_density`.
+
+    Parameters
+    ----------
+    Z : array or scipy sparse matrix of shape (n_samples, n_components)
+        Codes. Of a dense array any library will do; explicit zeros of a sparse one do not count.
+    threshold : float, default=0.1
+        Density in [0, 1] that a dense latent exceeds.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from skdict.metrics import dense_fraction
+    >>> dense_fraction([[0.0, 1.5, 0.0], [2.0, -1.0, 0.0]], threshold=0.5)
+    0.3333333333333333
+    """
+    check_number_in("dense_fraction", "threshold", threshold, low=0, high=1)
+    xp, density = _density("dense_fraction", Z)
+    return _share(xp, density > threshold)
+
+
+# Checks at the public edge, also used by the other modules of skdict.metrics
+
+
+def as_matrix(function, name, X):
+    """Return `X` as a two-dimensional, non-empty array of real numbers in its own library."""
+    if issparse(X):
+        raise TypeError(
+            f"{function}: {name} is a sparse {X.format} matrix, and a dense array is needed. "
+            f"Pass {name}.toarray()."
+        )
+    if not is_array_api_obj(X) or isinstance(X, np.ndarray):
+        X = _as_numpy(function, name, X)
+    _check_kind_and_shape(function, name, X)
+    return X
+
+
+def check_number_in(function, name, value, *, low, high):
+    """Refuse what is not a real number in [low, high]."""
+    wanted = f"Choose a number in [{low}, {high}]."
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
+    if not low <= value <= high:
+        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+
+
+def _as_numpy(function, name, X):
+    try:
+        return np.asarray(X)
+    except ValueError as error:  # ragged lists
+        raise ValueError(
+            f"{function}: {name} cannot become an array ({error}). Pass rows of equal length."
+        ) from error
+
+
+def _check_kind_and_shape(function, name, X):
+    if not namespace(X).isdtype(X.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(
+            f"{function}: {name} has dtype {X.dtype}, and real numbers are needed. "
+            f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
+        )
+    if X.ndim != 2:
+        raise ValueError(
+            f"{function}: {name} has {X.ndim} dimension(s), shape {tuple(X.shape)}, and two are "
+            "needed, one row per sample or atom. Reshape one row to (1, -1), one column to (-1, 1)."
+        )
+    if 0 in X.shape:
+        raise ValueError(
+            f"{function}: {name} is empty, shape {tuple(X.shape)}. "
+            "Pass at least one row and one column."
+        )
+
+
+def _check_finite(xp, function, name, block):
+    if xp.isdtype(block.dtype, "real floating") and not bool(xp.all(xp.isfinite(block))):
+        raise ValueError(
+            f"{function}: {name} contains NaN or infinity. Remove or impute those rows; in "
+            "codes and reconstructions they tell of a diverged fit."
+        )
+
+
+def _check_range(function, *sums):
+    if not all(math.isfinite(value) for value in sums):
+        raise ValueError(
+            f"{function}: a sum of squares exceeds the range of float64. "
+            "Divide X and X_hat by one number."
+        )
+
+
+def _matrix_and_reconstruction(function, X, X_hat):
+    X, X_hat = as_matrix(function, "X", X), as_matrix(function, "X_hat", X_hat)
+    xp = namespace(X)
+    if namespace(X_hat) is not xp:
+        raise TypeError(
+            f"{function}: X is a {_library(X)} array but X_hat is a {_library(X_hat)} array. "
+            "Convert one of them."
+        )
+    if device(X) != device(X_hat):
+        raise ValueError(
+            f"{function}: X is on {device(X)} but X_hat is on {device(X_hat)}. Move one of them."
+        )
+    if X.shape != X_hat.shape:
+        raise ValueError(
+            f"{function}: X_hat has shape {tuple(X_hat.shape)} but X has shape {tuple(X.shape)}. "
+            "Pass the reconstruction of this X: "
+            "estimator.inverse_transform(estimator.transform(X))."
+        )
+    return xp, X, X_hat
+
+
+def _library(X):
+    return type(X).__module__.split(".")[0]
+
+
+def _undefined(function, why):
+    warnings.warn(f"{function} is undefined and NaN: {why}.", UserWarning, stacklevel=3)
+    return math.nan
+
+
+# Sums over blocks of rows
+
+
+def _blocks(xp, X, dtype="float64"):
+    """Yield consecutive rows of `X` as blocks; `dtype=None` leaves them as they are."""
+    n_samples, n_columns = X.shape
+    n_rows = max(1, BLOCK_ENTRIES // n_columns)
+    for start in range(0, n_samples, n_rows):
+        block = X[start : min(start + n_rows, n_samples), :]
+        yield block if dtype is None else xp.astype(block, getattr(xp, dtype), copy=False)
+
+
+def _centre(xp, function, X):
+    """First row of `X`, and the mean of what is left when it is subtracted.
+
+    Kept apart, the two centre a constant column to exact zeros, whatever its size.
+    """
+    first = xp.astype(X[:1, :], xp.float64)
+    total = xp.zeros_like(first)
+    for block in _blocks(xp, X):
+        _check_finite(xp, function, "X", block)
+        total = total + xp.sum(block - first, axis=0, keepdims=True)
+    return first, total / X.shape[0]
+
+
+def _density(function, Z):
+    xp, counts, n_samples = _counts(function, Z)
+    return xp, xp.astype(counts, xp.float64) / n_samples
+
+
+def _share(xp, mask):
+    return int(xp.sum(xp.astype(mask, xp.int64))) / mask.shape[0]
+
+
+def _counts(function, Z):
+    """Namespace, number of non-zeros of each column (int64), and number of rows."""
+    if issparse(Z):
+        return namespace(), _sparse_counts(function, Z), Z.shape[0]
+    Z = as_matrix(function, "Z", Z)
+    xp = namespace(Z)
+    counts = 0
+    for block in _blocks(xp, Z, dtype=None):
+        _check_finite(xp, function, "Z", block)
+        fired = block if xp.isdtype(block.dtype, "bool") else block != 0
+        counts = counts + xp.sum(xp.astype(fired, xp.uint8), axis=0, dtype=xp.int64)
+    return xp, counts, Z.shape[0]
+
+
+def _sparse_counts(function, Z):
+    _check_kind_and_shape(function, "Z", Z)
+    if Z.format not in ("csr", "csc"):
+        Z = Z.tocsr()
+    if not Z.has_canonical_format:  # duplicates are one entry, their sum
+        Z = Z.copy()
+        Z.sum_duplicates()
+    _check_finite(np, function, "Z", Z.data)
+    entries = Z.tocoo(copy=False)
+    return np.bincount(entries.col[entries.data != 0], minlength=Z.shape[1])

@@ -1,0 +1,50 @@
+"""Adam and the schedule of its rate: explicit state, `init` and `update`."""
+
+from skdict.backend import namespace
+from skdict.kernels.adam import adam, adam_unit_rows
+
+
+class Adam:
+    """Adam (Kingma & Ba, arXiv 1412.6980) that keeps the rows named by `unit_rows` on the sphere.
+
+    State: ``{"step": int, "mean": dict, "square": dict}``, the moments shaped like the parameters.
+    """
+
+    def __init__(self, beta1=0.9, beta2=0.999, epsilon=1e-8, unit_rows=("components",)):
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.unit_rows = unit_rows
+
+    def init(self, params):
+        def zeros():
+            return {name: namespace(array).zeros_like(array) for name, array in params.items()}
+
+        return {"step": 0, "mean": zeros(), "square": zeros()}
+
+    def update(self, params, grads, state, learning_rate):
+        """One step, in place in `params` and `state`.
+
+        The bias corrections 1 - beta^t are folded into the rate and into epsilon:
+        rate m̂ / (√v̂ + ε) = (rate √c₂ / c₁) m / (√v + ε √c₂), with c = 1 - beta^t.
+        """
+        state["step"] += 1
+        correction1 = 1 - self.beta1 ** state["step"]
+        correction2 = (1 - self.beta2 ** state["step"]) ** 0.5
+        rate = learning_rate * correction2 / correction1
+        epsilon = self.epsilon * correction2
+        for name, param in params.items():
+            step = adam_unit_rows if name in self.unit_rows else adam
+            mean, square = state["mean"][name], state["square"][name]
+            step(param, grads[name], mean, square, rate, self.beta1, self.beta2, epsilon)
+
+
+def rate_factor(step, warmup, decay_start, total):
+    """Factor of the learning rate at `step`: a linear rise, one, a linear fall to zero.
+
+    `total` is the number of steps, None where it is not known; the fall begins at `decay_start`.
+    """
+    rise = min(1.0, (step + 1) / max(warmup, 1))
+    if total is None or step < decay_start or decay_start >= total:
+        return rise
+    return rise * (total - step) / (total - decay_start)

@@ -1,0 +1,60 @@
+"""Dead latents: counting how long each has been silent, and resampling those that are dead.
+
+Resampling is the recipe of Bricken et al. 2023, "Towards Monosemanticity", appendix on neuron
+resampling; losses are taken on the current batch.
+"""
+
+import numpy as np
+
+from skdict.backend import asarray_like, namespace, to_numpy
+from skdict.constraints import unit_rows
+
+ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
+
+
+def count_silence(silent_for, fired, n_samples):
+    """Add `n_samples` to the silence of each latent, in place; back to zero for those that fired."""
+    silent_for += n_samples
+    silent_for[fired] = 0
+
+
+def resample(state, dead, X, X_hat):
+    """Point dead latents at badly reconstructed samples, in place in `state`.
+
+    Samples are drawn without replacement with probability proportional to their *squared* loss.
+    The atom becomes the normalised sample, the encoder row the same direction at 0.2 times the mean
+    norm of the living rows, all other parameters of the latent and its moments become zero.
+    """
+    losses = to_numpy(namespace(X).sum((X - X_hat) ** 2, axis=1)).astype(np.float64)
+    latents = np.flatnonzero(dead)
+    weights = (losses / max(losses.max(), np.finfo(float).tiny)) ** 2
+    candidates = np.flatnonzero(weights > 0)
+    n_drawn = min(latents.size, candidates.size)
+    if n_drawn == 0:
+        return
+    latents = state.random.permutation(latents)[:n_drawn]
+    weights = weights[candidates] / weights[candidates].sum()
+    rows = state.random.choice(candidates, n_drawn, replace=False, p=weights)
+    directions = _directions(X, rows, state.params["decoder_bias"])
+    alive = ~dead
+    for name, param in state.params.items():
+        if name == "decoder_bias":
+            continue
+        new = directions * (1.0 if name == "components" else 0.0)
+        if name == "encoder":
+            norms = np.linalg.norm(to_numpy(param)[alive], axis=1)
+            new = directions * (ENCODER_SCALE * (norms.mean() if norms.size else 1.0))
+        _set_rows(param, latents, new)
+        for moment in ("mean", "square"):
+            _set_rows(state.optimizer[moment][name], latents, 0 * new)
+    state.silent_for[latents] = 0
+
+
+def _directions(X, rows, bias):
+    samples = to_numpy(X)[rows] - to_numpy(bias)
+    return np.asarray(unit_rows(samples))
+
+
+def _set_rows(array, rows, values):
+    for row, value in zip(rows, values, strict=True):
+        array[int(row), ...] = asarray_like(value if array.ndim == 2 else 0.0, array, array.dtype)

@@ -1,0 +1,119 @@
+"""Terms: summands of the objective, each with its gradient under its value.
+
+Contract::
+
+    hold(X, heads, params, context) -> held                        constant for the derivative
+    __call__(X, heads, params, held, grads) -> value, d_heads      may add to grads["components"]
+                                                                   and grads["decoder_bias"]
+
+Every term is a mean over samples; d_heads has entries for the heads that the term reads. What a
+paper stops the gradient at is what `hold` returns.
+"""
+
+from skdict import codes
+from skdict.backend import namespace
+
+
+class Reconstruction:
+    """``||Z D + b - X||² / 2n``, with Z the head `head`.
+
+    With R = Z D + b - X:  dZ = R Dᵀ / n,  dD = Zᵀ R / n,  db = 1ᵀ R / n.
+    """
+
+    def __init__(self, head="codes"):
+        self.head = head
+
+    def hold(self, X, heads, params, context):
+        return None
+
+    def __call__(self, X, heads, params, held, grads):
+        Z, D = heads[self.head], params["components"]
+        residual = _residual(X, Z, params)
+        value = _half_mean_square(residual)
+        residual /= X.shape[0]
+        codes.add_outer(grads["components"], Z, residual)
+        grads["decoder_bias"] += namespace(X).sum(residual, axis=0)
+        return value, {self.head: codes.codes_gradient(Z, D, residual)}
+
+
+class HeldReconstruction:
+    """``||Z D + b - X||² / 2n`` with D and b held: only Z is differentiated.
+
+    The auxiliary loss of gated autoencoders (Rajamanoharan et al., arXiv 2404.16014, section 3.2):
+    dZ = R Dᵀ / n.
+    """
+
+    def __init__(self, head):
+        self.head = head
+
+    def hold(self, X, heads, params, context):
+        return {name: params[name] for name in ("components", "decoder_bias")}
+
+    def __call__(self, X, heads, params, held, grads):
+        Z = heads[self.head]
+        residual = _residual(X, Z, held)
+        value = _half_mean_square(residual)
+        residual /= X.shape[0]
+        return value, {self.head: codes.codes_gradient(Z, held["components"], residual)}
+
+
+class AuxK:
+    """``weight ||Z D - E||² / 2n``: dead latents (head `aux`) explain the residual E, held.
+
+    Gao et al., arXiv 2406.04093, appendix A.2. Only dead latents see this term and Adam is blind to
+    the scale of a gradient, so the paper's division by the energy of E is left out; neither the
+    reconstruction of E nor E itself contains the bias.
+    With R = Z D - E:  dZ = weight R Dᵀ / n,  dD = weight Zᵀ R / n.
+    """
+
+    def __init__(self, weight=1 / 32):
+        self.weight = weight
+
+    def hold(self, X, heads, params, context):
+        if heads["aux"] is None:
+            return None
+        return -_residual(X, heads["codes"], params)
+
+    def __call__(self, X, heads, params, held, grads):
+        Z = heads["aux"]
+        if Z is None:
+            return 0.0, {}
+        residual = codes.decode(Z, params["components"]) - held
+        value = self.weight * _half_mean_square(residual)
+        residual *= self.weight / X.shape[0]
+        codes.add_outer(grads["components"], Z, residual)
+        return value, {"aux": codes.codes_gradient(Z, params["components"], residual)}
+
+
+class L1:
+    """``alpha sum(Z) / n`` for a non-negative head: dZ = alpha / n where Z > 0.
+
+    `alpha` rises linearly from zero over the first `warmup` steps.
+    """
+
+    def __init__(self, alpha, warmup=0, head="codes"):
+        self.alpha = alpha
+        self.warmup = warmup
+        self.head = head
+
+    def hold(self, X, heads, params, context):
+        return self.alpha * min(1.0, (context.step + 1) / max(self.warmup, 1))
+
+    def __call__(self, X, heads, params, held, grads):
+        Z = codes.entries(heads[self.head])
+        xp = namespace(X)
+        weight = held / X.shape[0]
+        value = weight * xp.sum(Z, dtype=xp.float64)
+        return value, {self.head: codes.with_entries(heads[self.head], weight * codes.positive(Z))}
+
+
+def _residual(X, Z, params):
+    residual = codes.decode(Z, params["components"])
+    residual += params["decoder_bias"]
+    residual -= X
+    return residual
+
+
+def _half_mean_square(residual):
+    xp = namespace(residual)
+    return xp.sum(residual * residual, dtype=xp.float64) / (2 * residual.shape[0])

@@ -1,0 +1,226 @@
+"""The training loop: it owns all state, and is the only place that changes parameters.
+
+Training runs on centred data divided by one scalar, so that rates and penalties carry over between
+data sets; :func:`fold` puts both back into the biases afterwards.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from skdict import codes, revival
+from skdict.backend import asarray_like, computation_dtype, is_host, namespace, to_numpy
+from skdict.encoders import Context
+from skdict.objective import loss_and_grad, zeros
+from skdict.optimizers import Adam, rate_factor
+
+FIRST_ROWS = 16_384  # of the stream, from which centre and scale are taken
+OPTIMIZER = Adam()
+
+
+class Settings(NamedTuple):
+    """What training needs of the estimator's parameters."""
+
+    batch_size: int
+    learning_rate: float
+    warmup: int
+    dead_after: int
+    resample: bool
+
+
+@dataclasses.dataclass
+class TrainState:
+    """Everything that changes while training; copyable and picklable.
+
+    ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: host array,
+    samples since each latent fired; ``statistics``: running values of activations; ``step``,
+    ``n_seen``: steps taken, samples seen; ``random``: host stream; ``center`` (d,) and ``scale``:
+    of the data.
+    """
+
+    params: dict
+    optimizer: dict
+    silent_for: np.ndarray
+    statistics: dict
+    step: int
+    n_seen: int
+    random: np.random.Generator
+    center: object
+    scale: float
+
+
+class Epoch(NamedTuple):
+    """Means over the steps of one pass; `dead` is counted at its end."""
+
+    loss: float
+    l0: float
+    dead: int
+    learning_rate: float
+
+
+def center_and_scale(X, order=None):
+    """Column means of the first rows of the stream, and the rms of their entries about them."""
+    n_rows = min(X.shape[0], FIRST_ROWS)
+    rows = to_numpy(take_rows(X, slice(0, n_rows) if order is None else order[:n_rows]))
+    rows = rows.astype(np.float64)
+    center = rows.mean(axis=0)
+    rows -= center
+    # The largest entry first, so that squares neither overflow nor vanish; a power of two, so that
+    # data times a power of two give the same bits.
+    largest = np.abs(rows).max(initial=0.0)
+    unit = 2.0 ** math.frexp(largest)[1]
+    scale = unit * math.sqrt(np.mean(np.square(rows / unit))) if largest > 0 else 1.0
+    return center, scale
+
+
+def start(params, X, random, center, scale):
+    """Fresh state around `params` (in training's units) for data like X."""
+    n_components = params["components"].shape[0]
+    return TrainState(
+        params=params,
+        optimizer=OPTIMIZER.init(params),
+        silent_for=np.zeros(n_components, dtype=np.int64),
+        statistics={},
+        step=0,
+        n_seen=0,
+        random=random,
+        center=asarray_like(center, X, computation_dtype(X)),
+        scale=scale,
+    )
+
+
+def train_step(state, X, encoder, terms, settings, factor=1.0, grads=None):
+    """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
+    dead = state.silent_for >= settings.dead_after
+    context = Context(dead if dead.any() else None, state.step)
+    loss, grads, heads = loss_and_grad(state.params, X, encoder, terms, context, grads=grads)
+    Z = heads["codes"]
+    n_samples = X.shape[0]
+    revival.count_silence(state.silent_for, codes.fired(Z), n_samples)
+    OPTIMIZER.update(state.params, grads, state.optimizer, factor * settings.learning_rate)
+    if settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after):
+        dead = state.silent_for >= settings.dead_after
+        if dead.any():
+            X_hat = codes.decode(Z, state.params["components"]) + state.params["decoder_bias"]
+            revival.resample(state, dead, X, X_hat)
+    state.step += 1
+    state.n_seen += n_samples
+    return loss, codes.count_nonzero(Z) / n_samples
+
+
+def _crosses(n_seen, n_samples, interval):
+    return (n_seen + n_samples) // interval > n_seen // interval
+
+
+def train(state, X, encoder, terms, settings, plan, order=None):
+    """Passes over X.  Changes `state`; yields an :class:`Epoch` after each pass.
+
+    `plan` is a :class:`Plan`; `order` the order of rows of the first pass, None as they stand.
+    A caller may call ``plan.wind_down(state.step)`` between passes: the rate then falls to zero at
+    once instead of later.
+    """
+    grads = zeros(state.params)
+    n = X.shape[0]
+    while not plan.done(state.step):
+        losses, l0s, factor = [], [], 1.0
+        for begin in range(0, n, settings.batch_size):
+            factor = plan.factor(state.step, settings.warmup)
+            span = slice(begin, min(begin + settings.batch_size, n))
+            batch = take_rows(X, span if order is None else order[span])
+            in_decay = plan.in_decay(state.step)
+            step_settings = settings._replace(resample=settings.resample and not in_decay)
+            loss, l0 = train_step(
+                state, standardise(batch, state), encoder, terms, step_settings, factor, grads
+            )
+            losses.append(loss)
+            l0s.append(l0)
+            if plan.done(state.step):
+                break
+        dead = int(np.count_nonzero(state.silent_for >= settings.dead_after))
+        yield Epoch(
+            float(np.mean([float(loss) for loss in losses])),
+            float(np.mean(l0s)),
+            dead,
+            factor * settings.learning_rate,
+        )
+        if order is not None:
+            order = state.random.permutation(n)
+
+
+class Plan:
+    """How many steps, and when the rate begins to fall; one pass without end for `partial_fit`."""
+
+    def __init__(self, first_step, total, decay, known_end=True):
+        self.end = first_step + total
+        self.length = round(decay * total) if known_end else 0
+        self.decay_start = self.end - self.length
+
+    def done(self, step):
+        return step >= self.end
+
+    def in_decay(self, step):
+        return step >= self.decay_start and self.length > 0
+
+    def factor(self, step, warmup):
+        return rate_factor(step, warmup, self.decay_start, self.end)
+
+    def wind_down(self, step):
+        if not self.in_decay(step):
+            self.decay_start, self.end = step, step + self.length
+
+
+def take_rows(X, rows):
+    """Rows of X by slice or by host indices, in X's namespace."""
+    if isinstance(rows, slice):
+        return X[rows, :]
+    xp = namespace(X)
+    if is_host(xp):
+        return X[rows]
+    return xp.take(X, asarray_like(rows, X), axis=0)
+
+
+def standardise(batch, state):
+    """A batch in training's units: C-contiguous, floating, centred and divided by the scale."""
+    return to_units(batch, state.center, state.scale)
+
+
+def to_units(batch, center, scale):
+    """``(batch - center) / scale`` as a new C-contiguous array of the dtype of `center`."""
+    xp = namespace(batch)
+    if is_host(xp):
+        out = np.empty(batch.shape, dtype=center.dtype)
+        np.subtract(batch, center, out=out, casting="unsafe")
+    else:
+        out = xp.astype(batch, center.dtype, copy=False) - center
+    out /= scale
+    return out
+
+
+def in_data_units(name):
+    """Does the parameter carry the unit of the data? Biases and thresholds do, matrices do not."""
+    return name.endswith(("bias", "threshold"))
+
+
+def fold(state):
+    """Parameters in the units of the data, as new arrays (biases) or the same (matrices).
+
+    With x' = (x - c) / s, act((x' - b') Wᵀ + e') = act((x - c - s b') Wᵀ + s e') / s.
+    """
+    folded = {}
+    for name, array in state.params.items():
+        folded[name] = array * state.scale if in_data_units(name) else array
+    folded["decoder_bias"] = folded["decoder_bias"] + state.center
+    return folded
+
+
+def unfold(params, center, scale):
+    """The inverse of :func:`fold`, as new arrays."""
+    xp = namespace(params["components"])
+    unfolded = {}
+    for name, array in params.items():
+        if name == "decoder_bias":
+            array = array - asarray_like(center, array, array.dtype)
+        unfolded[name] = array / scale if in_data_units(name) else xp.asarray(array, copy=True)
+    return unfolded
