@@ -3,7 +3,8 @@
 from skdict.autoencoders.gated import GatedAutoencoder
 from skdict.autoencoders.relu import SparseAutoencoder
 from skdict.autoencoders.topk import TopKAutoencoder
+from skdict.coders.matching_pursuit import MatchingPursuitCoder
 
 __version__ = "0.1.0"
 
-__all__ = ["GatedAutoencoder", "SparseAutoencoder", "TopKAutoencoder"]
+__all__ = ["GatedAutoencoder", "MatchingPursuitCoder", "SparseAutoencoder", "TopKAutoencoder"]

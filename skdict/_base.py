@@ -14,7 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 from skdict import codes, training
 from skdict._sklearn import Integral, Interval, Real, StrOptions, as_configured, fit_context
 from skdict._validation import check_X
-from skdict.backend import asarray_like, computation_dtype, generator, namespace, to_numpy
+from skdict.backend import (
+    asarray_like,
+    computation_dtype,
+    device,
+    generator,
+    is_host,
+    namespace,
+    to_numpy,
+)
 from skdict.constraints import unit_rows
 from skdict.encoders import INFERENCE
 from skdict.kernels.threads import use_threads
@@ -44,8 +52,9 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "verbose": ["verbose"],
         "sparse_output": ["boolean"],
     }
-    # What `_parts` may read, the one method of a shell:
-    #     self.n_features_in_, the parameters, and the number of components it is given.
+    # The one method of a shell, `_parts(n_components, unit)`, returns an encoder and terms. It may
+    # read the parameters and `n_features_in_`; `unit` is the size in X of one unit of the data that
+    # the parts will see: `scale_` in training, 1 in `transform`.
 
     # ------------------------------------------------------------------ fitting
 
@@ -100,12 +109,12 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _fit_from_data(self, X):
         self._state = None
+        self._warn_if_clipped()
         random = generator(check_random_state(self.random_state))
         order = random.permutation(X.shape[0]) if self.shuffle else None
-        n_components = self._n_components()
-        encoder, terms = self._parts(n_components)
         warm = self.warm_start and hasattr(self, "components_")
-        state = self._start(X, order, random, encoder, n_components, warm)
+        state = self._start(X, order, random, warm)
+        encoder, terms = self._parts(self._n_components(), state.scale)
         steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
         plan = training.Plan(
             state.step, self._n_passes(steps_per_pass) * steps_per_pass, self.decay
@@ -117,12 +126,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _partial_fit_from_data(self, X, fresh):
         state = getattr(self, "_state", None)
-        n_components = self._n_components()
-        encoder, terms = self._parts(n_components)
         if state is None:
+            if fresh:
+                self._warn_if_clipped()
             random = generator(check_random_state(self.random_state))
-            state = self._start(X, None, random, encoder, n_components, not fresh)
+            state = self._start(X, None, random, not fresh)
             state.step = 0 if fresh else self.n_steps_
+        encoder, terms = self._parts(self._n_components(), state.scale)
         plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
         earlier = None if fresh else (self.history_, self.n_iter_)
         epochs = self._run(state, X, encoder, terms, plan, None)
@@ -137,17 +147,23 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.loss_curve_ = self.history_["loss"].tolist()
         self._state = state
 
-    def _start(self, X, order, random, encoder, n_components, warm):
+    def _start(self, X, order, random, warm):
         center, scale = training.center_and_scale(X, order)
+        center = self._center(center)
         like = asarray_like(np.empty((0, X.shape[1])), X, computation_dtype(X))
+        n_components = self._n_components()
+        encoder, _ = self._parts(n_components, scale)
         if warm:
             params = training.unfold(self._fitted_params(n_components, encoder), center, scale)
         else:
-            components = self._first_atoms(X, order, random, n_components, center)
-            components = unit_rows(asarray_like(components, like, like.dtype))
+            atoms = self._first_atoms(X, order, random, n_components, center)
+            components = unit_rows(asarray_like(atoms, like, like.dtype))
             bias = asarray_like(np.zeros(X.shape[1]), like, like.dtype)
             params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
         return training.start(params, X, random, center, scale)
+
+    def _center(self, mean):
+        return mean
 
     def _first_atoms(self, X, order, random, n_components, center):
         return random.standard_normal((n_components, X.shape[1]))
@@ -169,6 +185,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.warmup,
             self.dead_after,
             getattr(self, "resample_dead", False),
+            self._held(),
         )
         epochs, best, waited = [], math.inf, 0
         finite = None
@@ -226,16 +243,19 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         fewest, most = AUTO_EPOCHS
         return min(max(math.ceil(AUTO_STEPS / steps_per_pass), fewest), most)
 
-    def _clip_k(self, n_components):
-        if self.k is None or self.k <= n_components:
-            return self.k
-        warnings.warn(
-            f"{type(self).__name__}: k={self.k} exceeds n_components={n_components}; "
-            f"using k={n_components}.",
-            UserWarning,
-            stacklevel=5,
-        )
-        return n_components
+    def _held(self):
+        """Names of parameters that training leaves alone."""
+        return ()
+
+    def _warn_if_clipped(self):
+        n_components, k = self._n_components(), getattr(self, "k", None)
+        if k is not None and k > n_components:
+            warnings.warn(
+                f"{type(self).__name__}: k={k} exceeds n_components={n_components}; "
+                f"using k={n_components}.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     @contextlib.contextmanager
     def _all_or_nothing(self):
@@ -290,7 +310,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _inference(self, n_samples):
         """Parameters and encoder for `transform`, in the units of X."""
-        encoder, _ = self._parts(self.components_.shape[0])
+        encoder, _ = self._parts(self.components_.shape[0], 1.0)
         names = ["components", "decoder_bias", *encoder.init(self.components_[:1, :])]
         params = {name: getattr(self, f"{name}_") for name in names}
         return params, encoder.for_inference(params, n_samples)
@@ -353,9 +373,8 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         squares = residual = 0.0
         shift = to_numpy(self.decoder_bias_).astype(np.float64)
         for start in range(0, X.shape[0], _BLOCK_ROWS):
-            rows = training.to_units(
-                X[start : start + _BLOCK_ROWS, :], _zero(self.decoder_bias_), 1
-            )
+            stop = min(start + _BLOCK_ROWS, X.shape[0])
+            rows = training.to_units(X[start:stop, :], _zero(self.decoder_bias_), 1)
             Z = encoder.forward(rows, params, INFERENCE)[0]["codes"]
             X_hat = codes.decode(Z, self.components_) + self.decoder_bias_
             residual += np.sum(np.square(to_numpy(X_hat - rows), dtype=np.float64))
@@ -387,8 +406,6 @@ def _zero(vector):
 
 
 def _device(X):
-    from skdict.backend import device, is_host
-
     return {} if is_host(namespace(X)) else {"device": device(X)}
 
 

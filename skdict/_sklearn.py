@@ -3,7 +3,15 @@
 from numbers import Integral, Real
 
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as as_configured
 
-__all__ = ["Integral", "Interval", "Real", "StrOptions", "as_configured", "fit_context"]
+__all__ = [
+    "HasMethods",
+    "Integral",
+    "Interval",
+    "Real",
+    "StrOptions",
+    "as_configured",
+    "fit_context",
+]

@@ -22,8 +22,8 @@ class Adam:
 
         return {"step": 0, "mean": zeros(), "square": zeros()}
 
-    def update(self, params, grads, state, learning_rate):
-        """One step, in place in `params` and `state`.
+    def update(self, params, grads, state, learning_rate, factors):
+        """One step, in place in `params` and `state`; `factors` multiply the rate, by name.
 
         The bias corrections 1 - beta^t are folded into the rate and into epsilon:
         rate m̂ / (√v̂ + ε) = (rate √c₂ / c₁) m / (√v + ε √c₂), with c = 1 - beta^t.
@@ -36,7 +36,8 @@ class Adam:
         for name, param in params.items():
             step = adam_unit_rows if name in self.unit_rows else adam
             mean, square = state["mean"][name], state["square"][name]
-            step(param, grads[name], mean, square, rate, self.beta1, self.beta2, epsilon)
+            own = rate * factors.get(name, 1.0)
+            step(param, grads[name], mean, square, own, self.beta1, self.beta2, epsilon)
 
 
 def rate_factor(step, warmup, decay_start, total):

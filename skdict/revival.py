@@ -13,7 +13,7 @@ ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the l
 
 
 def count_silence(silent_for, fired, n_samples):
-    """Add `n_samples` to the silence of each latent, in place; back to zero for those that fired."""
+    """Add `n_samples` to the silence of latents, in place; back to zero for those that fired."""
     silent_for += n_samples
     silent_for[fired] = 0
 

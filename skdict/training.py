@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     warmup: int
     dead_after: int
     resample: bool
+    held: tuple = ()
 
 
 @dataclasses.dataclass
@@ -99,7 +100,9 @@ def train_step(state, X, encoder, terms, settings, factor=1.0, grads=None):
     Z = heads["codes"]
     n_samples = X.shape[0]
     revival.count_silence(state.silent_for, codes.fired(Z), n_samples)
-    OPTIMIZER.update(state.params, grads, state.optimizer, factor * settings.learning_rate)
+    rate = factor * settings.learning_rate
+    factors = rate_factors(state.params, settings.held)
+    OPTIMIZER.update(state.params, grads, state.optimizer, rate, factors)
     if settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after):
         dead = state.silent_for >= settings.dead_after
         if dead.any():
@@ -201,6 +204,17 @@ def to_units(batch, center, scale):
 def in_data_units(name):
     """Does the parameter carry the unit of the data? Biases and thresholds do, matrices do not."""
     return name.endswith(("bias", "threshold"))
+
+
+def rate_factors(params, held=()):
+    """Factors of the learning rate: zero for `held`, sqrt(d) for what has the unit of the data.
+
+    Adam's steps have the size of the rate, whatever the gradient. Papers give rates for samples of
+    norm one; ours have entries of size one, so norm sqrt(d), and their biases are as much larger.
+    """
+    factor = math.sqrt(params["decoder_bias"].shape[0])
+    factors = {name: factor for name in params if in_data_units(name)}
+    return {**factors, **dict.fromkeys(held, 0.0)}
 
 
 def fold(state):

@@ -74,9 +74,9 @@ class GatedAutoencoder(BaseDictionaryEstimator):
     n_components : int or "auto", default="auto"
         Number of latents; "auto" is 4 times the number of features.
     alpha : float, default=1.0
-        Weight of the penalty ``sum(ReLU(gate pre-activations))``, beside ``||X - X_hat||^2 / 2`` and an
-        auxiliary loss of the same form; means over samples, on centred X divided by `scale_`. In the
-        units of X it is ``alpha * scale_``.
+        Weight of the penalty ``sum(ReLU(gate pre-activations))``, beside ``||X - X_hat||^2 / 2``
+        and an auxiliary loss of the same form; means over samples, on centred X divided by
+        `scale_`. In the units of X it is ``alpha * scale_``.
     resample_dead : bool, default=True
         Every `dead_after` samples, until the rate begins to fall, point dead latents at samples
         drawn with probability proportional to their squared loss [2]_.
@@ -209,7 +209,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         self.verbose = verbose
         self.sparse_output = sparse_output
 
-    def _parts(self, n_components):
+    def _parts(self, n_components, unit):
         terms = [
             Reconstruction(),
             L1(self.alpha, self.warmup, head="gate"),

@@ -38,18 +38,19 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     """Autoencoder with ReLU codes under a penalty.
 
     Encodes ``Z = ReLU((X - decoder_bias_) @ encoder_.T + encoder_bias_)`` and decodes
-    ``Z @ components_ + decoder_bias_``. The L1 penalty makes codes sparse and also too small: a code
-    on its own is ``alpha`` short of its least-squares value (see
-    :func:`skdict.metrics.shrinkage`). Atoms have unit norm, so that the penalty cannot be escaped by
-    scaling [1]_.
+    ``Z @ components_ + decoder_bias_``. The L1 penalty makes codes sparse and also too small: a
+    code on its own is ``alpha`` short of its least-squares value (see
+    :func:`skdict.metrics.shrinkage`). Atoms have unit norm, so that the penalty cannot be escaped
+    by scaling [1]_.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Number of latents; "auto" is 4 times the number of features.
     alpha : float, default=1.0
-        Weight of the penalty: the objective is ``||X - X_hat||^2 / 2 + alpha * sum(Z)``, a mean over
-        samples, on centred X divided by `scale_`. In the units of X it is ``alpha * scale_``.
+        Weight of the penalty: the objective is ``||X - X_hat||^2 / 2 + alpha * sum(Z)``, a mean
+        over samples, on centred X divided by `scale_`. In the units of X it is
+        ``alpha * scale_``.
     penalty : {"l1"}, default="l1"
         Penalty on the codes.
     resample_dead : bool, default=True
@@ -182,5 +183,5 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         self.verbose = verbose
         self.sparse_output = sparse_output
 
-    def _parts(self, n_components):
+    def _parts(self, n_components, unit):
         return Affine(ReLU()), [Reconstruction(), L1(self.alpha, self.warmup)]

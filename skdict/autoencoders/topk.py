@@ -205,7 +205,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         self.verbose = verbose
         self.sparse_output = sparse_output
 
-    def _parts(self, n_components):
+    def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        activation = TopK(self._clip_k(n_components), k_aux)
+        activation = TopK(min(self.k, n_components), k_aux)
         return Affine(activation), [Reconstruction(), AuxK()]

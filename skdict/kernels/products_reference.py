@@ -1,4 +1,4 @@
-"""The products in plain array code, by way of dense matrices; see :mod:`skdict.kernels.products`."""
+"""The products in plain array code, by way of dense matrices; see the module ``products``."""
 
 from skdict.backend import device, namespace
 

@@ -58,7 +58,7 @@ class Threads:
             raise error
 
     def buffer(self, name, shape, dtype):
-        """Uninitialised array, the same memory at every call with this name and a size no larger."""
+        """Uninitialised array, in the same memory at every call with this name."""
         size = int(np.prod(shape))
         held = self._buffers.get(name)
         if held is None or held.dtype != dtype or held.size < size:

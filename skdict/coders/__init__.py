@@ -1,0 +1,1 @@
+"""Coders: sparse codes over any dictionary, given or learned; one file each."""

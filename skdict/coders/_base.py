@@ -1,0 +1,113 @@
+"""What all coders share: a given dictionary, an offset, and first atoms from the data."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_array
+
+from skdict import training
+from skdict._base import BaseDictionaryEstimator
+from skdict._sklearn import HasMethods, Real
+from skdict.backend import asarray_like, computation_dtype, is_array_api_obj, namespace, to_numpy
+
+
+class BaseCoder(BaseDictionaryEstimator):
+    """A coder over a given dictionary, or over one that it learns with its codes held."""
+
+    _parameter_constraints = {
+        **BaseDictionaryEstimator._parameter_constraints,
+        "dictionary": ["array-like", HasMethods("fit"), None],
+        "offset": ["array-like", Real, None],
+        "dict_init": ["array-like", None],
+    }
+    resample_dead = True  # unused atoms are replaced by badly coded samples
+
+    def _fit_given_dictionary(self, X):
+        if self.dictionary is None:
+            return False
+        name = type(self).__name__
+        self._state = None
+        self._parts(1, 1.0)  # checks parameters that only make sense together
+        bias = 0.0
+        if hasattr(self.dictionary, "fit"):
+            self.dictionary_ = clone(self.dictionary).fit(X)
+            atoms = getattr(self.dictionary_, "components_", None)
+            if atoms is None:
+                raise ValueError(
+                    f"{name}: dictionary={self.dictionary!r} has no components_ after fit. Pass an "
+                    "estimator that learns a dictionary, or an array of atoms."
+                )
+            bias = getattr(self.dictionary_, "decoder_bias_", 0.0)
+        else:
+            atoms = self._checked("dictionary", X)
+        if self.n_components != "auto" and self.n_components != atoms.shape[0]:
+            raise ValueError(
+                f"{name}: n_components={self.n_components}, but the dictionary has "
+                f"{atoms.shape[0]} atoms. Leave n_components at 'auto' with a given dictionary."
+            )
+        dtype = computation_dtype(X)
+        self.components_ = asarray_like(to_numpy(atoms), X, dtype)
+        bias = self._offset(X.shape[1]) if self.offset is not None else to_numpy(bias)
+        bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), (X.shape[1],))
+        self.decoder_bias_ = asarray_like(bias.copy(), X, dtype)
+        self._warn_if_clipped()
+        xp = namespace(self.components_)
+        self.dead_latents_ = xp.zeros_like(self.components_[:, 0], dtype=xp.bool)
+        self.loss_curve_, self.history_ = [], {}
+        self.n_iter_ = self.n_steps_ = 0
+        return True
+
+    def _n_components(self):
+        if self.n_components == "auto" and self.dictionary is not None:
+            return self.components_.shape[0]
+        if self.n_components == "auto" and self.dict_init is not None:
+            return np.shape(self.dict_init)[0]
+        return super()._n_components()
+
+    def _center(self, mean):
+        return mean if self.offset is None else self._offset(mean.size)
+
+    def _held(self):
+        return () if self.offset is None else ("decoder_bias",)
+
+    def _offset(self, n_features):
+        offset = np.asarray(to_numpy(self.offset), dtype=np.float64)
+        if offset.shape not in ((), (n_features,)) or not np.isfinite(offset).all():
+            raise ValueError(
+                f"{type(self).__name__}: offset has shape {offset.shape}; give a finite number or "
+                f"an array of shape ({n_features},), one number for each feature of X."
+            )
+        return np.broadcast_to(offset, (n_features,)).astype(np.float64)
+
+    def _first_atoms(self, X, order, random, n_components, center):
+        if self.dict_init is not None:
+            atoms = self._checked("dict_init", X)
+            if atoms.shape[0] != n_components:
+                raise ValueError(
+                    f"{type(self).__name__}: dict_init has {atoms.shape[0]} atoms, but "
+                    f"n_components={n_components}. Give as many, or leave n_components at 'auto'."
+                )
+            return to_numpy(atoms)
+        # Random samples; random directions where there are too few, and a little of them
+        # everywhere, lest two atoms be equal or one be zero.
+        noise = super()._first_atoms(X, order, random, n_components, center)
+        n_rows = min(X.shape[0], training.FIRST_ROWS)
+        rows = random.permutation(n_rows)[:n_components]
+        samples = to_numpy(training.take_rows(X, rows if order is None else order[rows])) - center
+        size = np.sqrt(np.mean(np.square(samples))) or 1.0
+        noise[: rows.size] = samples / size + 0.01 * noise[: rows.size]
+        return noise
+
+    def _checked(self, parameter, X):
+        atoms = getattr(self, parameter)
+        if not is_array_api_obj(atoms) or isinstance(atoms, np.ndarray):
+            atoms = check_array(
+                atoms,
+                dtype=[np.float64, np.float32],
+                input_name=f"{type(self).__name__}: {parameter}",
+            )
+        if atoms.ndim != 2 or atoms.shape[1] != X.shape[1]:
+            raise ValueError(
+                f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
+                f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
+            )
+        return atoms

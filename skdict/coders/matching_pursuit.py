@@ -1,0 +1,232 @@
+"""Greedy pursuit over a given or a learned dictionary.
+
+Mallat & Zhang, "Matching pursuits with time-frequency dictionaries", IEEE Trans. Signal Processing
+41(12), 1993; Pati, Rezaiifar & Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993.
+"""
+
+from skdict import codes
+from skdict._sklearn import Integral, Interval, Real, StrOptions
+from skdict.backend import is_host, namespace
+from skdict.coders._base import BaseCoder
+from skdict.kernels.dense import matmul
+from skdict.kernels.pursuit import pursuit
+from skdict.terms import Reconstruction
+
+_LARGEST_GRAM = 8192  # components; beyond, the Gram matrix is not formed
+
+
+class Pursuit:
+    """An encoder with nothing to learn: the codes are held while the atoms learn from them."""
+
+    def __init__(self, k, residual_tol=None, algorithm="omp", positive=False, prepared=None):
+        self.k = k
+        self.residual_tol = residual_tol
+        self.algorithm = algorithm
+        self.positive = positive
+        self.prepared = prepared
+
+    def init(self, components):
+        return {}
+
+    def forward(self, X, params, context):
+        norms, D, gram = self.prepared or self._prepare(params["components"], X.shape[0])
+        centred = X - params["decoder_bias"]
+        steps = D.shape[0] if self.k is None else self.k
+        arrays = pursuit(centred, D, steps, self.residual_tol, self.algorithm, self.positive, gram)
+        Z = codes.SparseCodes(*arrays, D.shape[0])
+        factors = codes.per_component(Z, norms)
+        return {"codes": codes.with_entries(Z, codes.entries(Z) / factors)}, None
+
+    def backward(self, d_heads, tape, params, grads):
+        """Nothing: the codes are held."""
+
+    def for_inference(self, params, n_samples):
+        prepared = self._prepare(params["components"], n_samples)
+        return Pursuit(self.k, self.residual_tol, self.algorithm, self.positive, prepared)
+
+    def _prepare(self, components, n_samples):
+        # Norms of the atoms, atoms of unit norm, and their Gram matrix where it pays: it costs as
+        # much as one step for each component.
+        xp = namespace(components)
+        norms = xp.sqrt(xp.sum(components * components, axis=1))
+        norms = xp.where(norms == 0, xp.ones_like(norms), norms)
+        D = components / norms[:, None]
+        m = components.shape[0]
+        steps = m if self.k is None else self.k
+        pays = is_host(xp) and m <= _LARGEST_GRAM and n_samples * steps >= m
+        return norms, D, matmul(D, D.T) if pays else None
+
+
+class MatchingPursuitCoder(BaseCoder):
+    """Sparse codes by greedy pursuit, over a given dictionary or one that `fit` learns.
+
+    Each step selects the atom that correlates most with what is left of the sample. ``"omp"`` then
+    refits the codes of all selected atoms by least squares [2]_; ``"mp"`` only adds the correlation
+    to the code of the new one [1]_. A learned dictionary follows the gradient of the squared error
+    of mini-batches with the codes held; its atoms have unit norm.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of atoms; "auto" is that of the given dictionary, or 4 times the number of features.
+    k : int or None, default=32
+        Most steps per sample, hence most non-zero codes. A k above n_components is clipped with a
+        warning. None: only `residual_tol` ends a pursuit.
+    residual_tol : float or None, default=None
+        Stop when the Euclidean norm of the residual of a sample is at most this, in units of X.
+    algorithm : {"omp", "mp"}, default="omp"
+        Orthogonal matching pursuit, or plain.
+    dictionary : array of shape (n_components, n_features), estimator or None, default=None
+        None: learned. An array is used as it is, atoms of any norm, and `fit` only validates. An
+        estimator is cloned and fitted by `fit`, and its ``components_`` are used; wrap a fitted one
+        in :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
+    offset : float, array of shape (n_features,) or None, default=None
+        Subtracted before coding, and added by `inverse_transform`. None: zero with an array, the
+        ``decoder_bias_`` of an estimator, and with a learned dictionary the mean of X, trained.
+    positive : bool, default=False
+        Codes are at least zero: only positive correlations count, and ``"omp"`` refits by
+        non-negative least squares.
+    dict_init : array of shape (n_components, n_features) or None, default=None
+        First atoms of a learned dictionary; None: random samples of X.
+    batch_size : int, default=256
+        Samples per optimiser step, and per slice of `partial_fit`.
+    max_iter : int or "auto", default="auto"
+        Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
+    learning_rate : float, default=0.001
+        Of Adam, on the atoms.
+    warmup : int, default=100
+        Steps over which the rate rises linearly from zero.
+    decay : float in [0, 1], default=0.2
+        Last fraction of the steps of `fit`, in which the rate falls linearly to zero.
+    tol : float, default=0.0
+        Relative improvement of the mean loss of a pass that counts as one.
+    max_no_improvement : int, default=None
+        Passes without improvement after which `fit` goes to the fall of the rate; None: never.
+    dead_after : int, default=10000
+        Samples without firing after which a latent is dead.
+    shuffle : bool, default=True
+        Shuffle the rows before each pass of `fit`.
+    warm_start : bool, default=False
+        Let `fit` begin from the last solution.
+    random_state : int, RandomState instance or None, default=None
+        Of the first atoms, of shuffling, of replaced atoms.
+    n_jobs : int, default=None
+        Limit of threads; None: as many as the BLAS pool may use, one inside a joblib worker.
+        Results do not depend on it.
+    verbose : int, default=0
+        If positive, print a line after each pass.
+    sparse_output : bool, default=False
+        Let `transform` return CSR instead of an array.
+
+    Attributes
+    ----------
+    components_ : array of shape (n_components, n_features)
+        The dictionary: a given one as it is, a learned one with atoms of unit norm as rows.
+    decoder_bias_ : array of shape (n_features,)
+    dead_latents_ : bool array of shape (n_components,)
+        Atoms unused in the last `dead_after` samples of training.
+    loss_curve_ : list of float
+        Mean objective of each pass, on centred X divided by one scalar.
+    history_ : dict of arrays
+        One entry a pass: ``loss``, ``l0`` (mean non-zeros a sample), ``dead``, ``learning_rate``.
+    n_iter_ : int
+        Passes made.
+    n_steps_ : int
+        Steps made.
+    n_features_in_ : int
+    feature_names_in_ : array of shape (n_features_in_,)
+        Where X has feature names that are all strings.
+    dictionary_ : estimator
+        The fitted `dictionary`, where that is an estimator.
+
+    See Also
+    --------
+    TopKAutoencoder : Chooses all latents at once, by a learned encoder.
+    sklearn.linear_model.orthogonal_mp : The same pursuit.
+
+    References
+    ----------
+    .. [1] Mallat, Stephane, and Zhifeng Zhang. "Matching pursuits with time-frequency
+       dictionaries." IEEE Transactions on Signal Processing 41.12 (1993), section III.
+    .. [2] Pati, Yagyensh, et al. "Orthogonal matching pursuit: recursive function approximation
+       with applications to wavelet decomposition." Asilomar Conference (1993), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdict import MatchingPursuitCoder
+    >>> from skdict.datasets import make_superposition
+    >>> X, dictionary, codes = make_superposition(
+    ...     50, n_components=16, n_features=12, k=2, random_state=0
+    ... )
+    >>> coder = MatchingPursuitCoder(k=2, dictionary=dictionary).fit(X)
+    >>> bool(np.mean(np.isclose(coder.transform(X), codes)) > 0.9)
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseCoder._parameter_constraints,
+        "k": [Interval(Integral, 1, None, closed="left"), None],
+        "residual_tol": [Interval(Real, 0, None, closed="left"), None],
+        "algorithm": [StrOptions({"omp", "mp"})],
+        "positive": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        k=32,
+        residual_tol=None,
+        algorithm="omp",
+        dictionary=None,
+        offset=None,
+        positive=False,
+        dict_init=None,
+        batch_size=256,
+        max_iter="auto",
+        learning_rate=1e-3,
+        warmup=100,
+        decay=0.2,
+        tol=0.0,
+        max_no_improvement=None,
+        dead_after=10_000,
+        shuffle=True,
+        warm_start=False,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+        sparse_output=False,
+    ):
+        self.n_components = n_components
+        self.k = k
+        self.residual_tol = residual_tol
+        self.algorithm = algorithm
+        self.dictionary = dictionary
+        self.offset = offset
+        self.positive = positive
+        self.dict_init = dict_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.decay = decay
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.dead_after = dead_after
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.sparse_output = sparse_output
+
+    def _parts(self, n_components, unit):
+        if self.k is None and self.residual_tol is None:
+            raise ValueError(
+                f"{type(self).__name__}: k=None and residual_tol=None leave a pursuit without an "
+                "end. Set one of them."
+            )
+        k = None if self.k is None else min(self.k, n_components)
+        tol = None if self.residual_tol is None else self.residual_tol / unit
+        return Pursuit(k, tol, self.algorithm, self.positive), [Reconstruction()]

@@ -1,0 +1,42 @@
+"""Greedy pursuit: matching pursuit and orthogonal matching pursuit of a batch of samples."""
+
+from skdict.backend import namespace
+from skdict.kernels import implementation
+
+
+def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
+    """Sparse codes of each row of X over the atoms D by greedy selection.
+
+    Every step selects the atom with the largest absolute correlation with the residual (the largest
+    positive one if `positive`; the lowest index among equal ones), until `k` steps are made or the
+    norm of the residual is at most `residual_tol`, or nothing is left to select.
+
+    - ``"mp"`` (Mallat & Zhang 1993) adds the correlation to the code and may select an atom again.
+    - ``"omp"`` (Pati et al. 1993) refits the codes on all selected atoms by least squares, or by
+      non-negative least squares if `positive`, which may drop atoms again; an atom that depends on
+      those already selected is passed over.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), C-contiguous
+    D : array of shape (m, d), C-contiguous
+        Atoms of unit norm; rows of zeros are never selected.
+    k : int
+    residual_tol : float or None
+    algorithm : {"mp", "omp"}
+    positive : bool
+    gram : array of shape (m, m), optional
+        ``D @ D.T``, where it pays to have it.
+
+    Returns
+    -------
+    indptr, indices, values
+        CSR of the codes, with increasing indices.
+
+    Notes
+    -----
+    Deterministic. With the Gram matrix, OMP costs about k² m / 2 multiply-adds a sample, by a table
+    of correlations with orthogonalised atoms; without it each step adds the product D @ d_j.
+    """
+    kernels = implementation("pursuit", namespace(X))
+    return kernels.pursuit(X, D, k, residual_tol, algorithm, positive, gram)
