@@ -1,0 +1,111 @@
+"""One TopK training step against the encoder's matrix product alone, in turn in one process.
+
+    python doc/benchmarks/topk_step.py [--rounds 15]
+
+Both run on the threads that BLAS may use. The product is ``X @ W.T`` into preallocated memory; a
+step is everything that training does with a batch: taking shuffled rows, centring and scaling them,
+loss, gradients, Adam, renormalisation and the count of silent latents.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+
+import numba
+import numpy as np
+import threadpoolctl
+
+import skdict
+from skdict import TopKAutoencoder, training
+from skdict.kernels.threads import use_threads
+
+SHAPES = {"small": (2048, 384, 6144, 32), "large": (4096, 768, 12288, 32)}
+
+
+def data(n, d, m, k, rng):
+    """Sparse combinations of random atoms with a little noise, so that selection is not trivial."""
+    atoms = rng.standard_normal((m, d), dtype=np.float32)
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    X = 0.3 * rng.standard_normal((n, d), dtype=np.float32)
+    for _ in range(k):
+        X += rng.exponential(size=(n, 1)).astype(np.float32) * atoms[rng.integers(0, m, n)]
+    return X
+
+
+def time_of(function):
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def stepper(X, batch, m, k):
+    """A function that makes one training step, as `fit` would, on the next shuffled batch."""
+    estimator = TopKAutoencoder(m, k=k, batch_size=batch, random_state=0)
+    estimator.n_features_in_ = X.shape[1]
+    rng = np.random.default_rng(0)
+    order = rng.permutation(X.shape[0])
+    with use_threads(None):
+        state = estimator._start(X, order, rng, warm=False)
+    encoder, terms = estimator._parts(m, state.scale)
+    settings = training.Settings(batch, 1e-3, 100, 10_000_000, resample=False)
+    memory = training.zeros(state.params)
+    position = 0
+
+    def step():
+        nonlocal position
+        rows = order[position : position + batch]
+        position = (position + batch) % X.shape[0]
+        with use_threads(None):
+            rows = training.standardise(training.take_rows(X, rows), state)
+            training.train_step(state, rows, encoder, terms, settings, 1.0, memory)
+
+    return step
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
+    arguments = parser.parse_args()
+    blas = threadpoolctl.threadpool_info()
+    print(
+        f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
+        f"Python {platform.python_version()}, "
+        f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
+    )
+    for name, shape in SHAPES.items():
+        if arguments.shape in (name, "all"):
+            run(name, shape, arguments.rounds)
+
+
+def run(name, shape, rounds):
+    batch, d, m, k = shape
+    X = data(4 * batch, d, m, k, np.random.default_rng(0))
+    E = np.random.default_rng(1).standard_normal((m, d), dtype=np.float32)
+    Z = np.empty((batch, m), dtype=np.float32)
+    step = stepper(X, batch, m, k)
+
+    def product():
+        np.matmul(X[:batch], E.T, out=Z)
+
+    for _ in range(3):
+        step(), product()
+    times = {"product": [], "step": []}
+    for _ in range(rounds):
+        product()  # an untimed call right before the timed one
+        times["product"].append(time_of(product))
+        step()
+        times["step"].append(time_of(step))
+    ratios = [s / p for s, p in zip(times["step"], times["product"], strict=True)]
+    print(
+        f"{name} (batch {batch}, features {d}, components {m}, k {k}): "
+        f"product {1e3 * statistics.median(times['product']):.1f} ms, "
+        f"step {1e3 * statistics.median(times['step']):.1f} ms, "
+        f"ratio median {statistics.median(ratios):.2f} "
+        f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {rounds} rounds)"
+    )
+
+
+if __name__ == "__main__":
+    main()
