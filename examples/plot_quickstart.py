@@ -86,8 +86,10 @@ def main():
 
     rng = np.random.default_rng(arguments.seed)
     latents = rng.choice(np.flatnonzero((codes > 0).any(axis=0)), 10, replace=False)
-    print(f"\nTen latents drawn at random (seed {arguments.seed}) among those that fire on held-out "
-          "tokens,\nand the tokens on which each is strongest, in [brackets]:")  # fmt: skip
+    print(
+        f"\nTen latents drawn at random (seed {arguments.seed}) among those that fire on held-out"
+        "\ntokens, and the tokens on which each is strongest, in [brackets]:"
+    )
     for latent in latents:
         density = np.mean(codes[:, latent] > 0)
         print(f"\n  latent {latent}, active on {density:.2%} of tokens")
