@@ -1,6 +1,7 @@
 """The scikit-learn shell around encoders, terms and the training loop."""
 
 import contextlib
+import copy
 import math
 import warnings
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdict import codes, training
 from skdict._sklearn import Integral, Interval, Real, StrOptions, as_configured, fit_context
-from skdict._validation import check_X
+from skdict._validation import check_codes, check_X
 from skdict.backend import (
     asarray_like,
     computation_dtype,
@@ -55,6 +56,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     # The one method of a shell, `_parts(n_components, unit)`, returns an encoder and terms. It may
     # read the parameters and `n_features_in_`; `unit` is the size in X of one unit of the data that
     # the parts will see: `scale_` in training, 1 in `transform`.
+    _scale_attribute = "scale_"
 
     # ------------------------------------------------------------------ fitting
 
@@ -113,6 +115,8 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         random = generator(check_random_state(self.random_state))
         order = random.permutation(X.shape[0]) if self.shuffle else None
         warm = self.warm_start and hasattr(self, "components_")
+        if warm:
+            self._check_continues(X)
         state = self._start(X, order, random, warm)
         encoder, terms = self._parts(self._n_components(), state.scale)
         steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
@@ -120,23 +124,27 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             state.step, self._n_passes(steps_per_pass) * steps_per_pass, self.decay
         )
         epochs = self._run(state, X, encoder, terms, plan, order)
+        self._warn_if_silent(state, X, epochs)
         self._set_fitted(state, epochs)
         self.n_iter_, self.n_steps_ = len(epochs), state.step
         self._state = None  # a pickle holds the model, not the optimiser
 
     def _partial_fit_from_data(self, X, fresh):
-        state = getattr(self, "_state", None)
+        state = copy.deepcopy(getattr(self, "_state", None))  # a pass that fails leaves the old one
+        if fresh:
+            self._warn_if_clipped()
+        else:
+            self._check_continues(X)
         if state is None:
-            if fresh:
-                self._warn_if_clipped()
             random = generator(check_random_state(self.random_state))
-            state = self._start(X, None, random, not fresh)
+            scale = None if fresh else getattr(self, self._scale_attribute, None)
+            state = self._start(X, None, random, not fresh, scale)
             state.step = 0 if fresh else self.n_steps_
         encoder, terms = self._parts(self._n_components(), state.scale)
         plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
         earlier = None if fresh else (self.history_, self.n_iter_)
         epochs = self._run(state, X, encoder, terms, plan, None)
-        self._set_fitted(state, epochs, copy=True)
+        self._set_fitted(state, epochs)
         self.n_iter_, self.n_steps_ = 1, state.step
         if earlier is not None:
             history, self.n_iter_ = earlier[0], earlier[1] + 1
@@ -147,19 +155,21 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.loss_curve_ = self.history_["loss"].tolist()
         self._state = state
 
-    def _start(self, X, order, random, warm):
+    def _start(self, X, order, random, warm, held_scale=None):
         center, scale = training.center_and_scale(X, order)
-        center = self._center(center)
+        center, scale = self._center(center), held_scale or scale
         like = asarray_like(np.empty((0, X.shape[1])), X, computation_dtype(X))
+        if warm:
+            params = training.unfold(self._fitted_params(like), center, scale)
+            state = training.start(params, X, random, center, scale)
+            state.silent_for[to_numpy(self.dead_latents_)] = self.dead_after
+            return state
         n_components = self._n_components()
         encoder, _ = self._parts(n_components, scale)
-        if warm:
-            params = training.unfold(self._fitted_params(n_components, encoder), center, scale)
-        else:
-            atoms = self._first_atoms(X, order, random, n_components, center)
-            components = unit_rows(asarray_like(atoms, like, like.dtype))
-            bias = asarray_like(np.zeros(X.shape[1]), like, like.dtype)
-            params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
+        atoms = self._first_atoms(X, order, random, n_components, center)
+        components = unit_rows(asarray_like(atoms, like, like.dtype))
+        bias = asarray_like(np.zeros(X.shape[1]), like, like.dtype)
+        params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
         return training.start(params, X, random, center, scale)
 
     def _center(self, mean):
@@ -168,16 +178,29 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _first_atoms(self, X, order, random, n_components, center):
         return random.standard_normal((n_components, X.shape[1]))
 
-    def _fitted_params(self, n_components, encoder):
-        if self.components_.shape[0] != n_components:
+    def _check_continues(self, X):
+        name, (n_components, n_features) = type(self).__name__, self.components_.shape
+        way_out = "Set warm_start=False and call fit to start afresh."
+        if X.shape[1] != n_features:
             raise ValueError(
-                f"{type(self).__name__}: n_components={n_components} differs from the "
-                f"{self.components_.shape[0]} components fitted before. Training can only go on "
-                "with the same number; set warm_start=False and call fit to start afresh."
+                f"{name}: X has {X.shape[1]} features, but the last fit had {n_features}. {way_out}"
             )
-        names = ["components", "decoder_bias", *encoder.init(self.components_)]
-        return {name: getattr(self, f"{name}_") for name in names}
+        if self._n_components() != n_components:
+            raise ValueError(
+                f"{name}: n_components={self._n_components()} differs from the {n_components} "
+                f"components fitted before. {way_out}"
+            )
 
+    def _fitted_params(self, like=None):
+        # Where `like` is given: beside it, and in its dtype.
+        encoder, _ = self._parts(self.components_.shape[0], 1.0)
+        names = ["components", "decoder_bias", *encoder.init(self.components_[:1, :])]
+        params = {name: getattr(self, f"{name}_") for name in names}
+        if like is None:
+            return params
+        return {n: asarray_like(to_numpy(a), like, like.dtype) for n, a in params.items()}
+
+    @np.errstate(over="ignore", invalid="ignore")  # looked for here, once a pass
     def _run(self, state, X, encoder, terms, plan, order):
         settings = training.Settings(
             self.batch_size,
@@ -188,13 +211,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self._held(),
         )
         epochs, best, waited = [], math.inf, 0
-        finite = None
+        finite = _copied(state.params)
         for epoch in training.train(state, X, encoder, terms, settings, plan, order):
             if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
-                self._warn_diverged(state, epoch)
-                state.params = finite or state.params
+                self._warn_diverged(state)
+                state.params, state.optimizer = finite, training.OPTIMIZER.init(finite)
                 break
-            finite = {name: namespace(a).asarray(a, copy=True) for name, a in state.params.items()}
+            finite = _copied(state.params)
             epochs.append(epoch)
             if self.verbose:
                 print(self._progress(len(epochs), state, epoch))
@@ -210,18 +233,17 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             f"L0 {epoch.l0:.1f}, dead {epoch.dead}"
         )
 
-    def _warn_diverged(self, state, epoch):
+    def _warn_diverged(self, state):
         warnings.warn(
             f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
             f"learning_rate={self.learning_rate}. Training stopped; the parameters are those of "
             "the last finite epoch. Lower learning_rate.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
 
-    def _set_fitted(self, state, epochs, copy=False):
+    def _set_fitted(self, state, epochs):
         for name, array in training.fold(state).items():
-            array = namespace(array).asarray(array, copy=True) if copy else array
             setattr(self, f"{name}_", array)
         self.history_ = {
             name: np.array([getattr(epoch, name) for epoch in epochs])
@@ -229,10 +251,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         }
         self.loss_curve_ = self.history_["loss"].tolist()
         self.dead_latents_ = asarray_like(state.silent_for >= self.dead_after, self.components_)
-        self._set_scale(state)
-
-    def _set_scale(self, state):
-        self.scale_ = float(state.scale)
+        setattr(self, self._scale_attribute, float(state.scale))
 
     def _n_components(self):
         return 4 * self.n_features_in_ if self.n_components == "auto" else self.n_components
@@ -253,6 +272,21 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             warnings.warn(
                 f"{type(self).__name__}: k={k} exceeds n_components={n_components}; "
                 f"using k={n_components}.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _warn_if_silent(self, state, X, epochs):
+        if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0:
+            return
+        rows = training.standardise(X[: training.FIRST_ROWS, :], state)
+        # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
+        norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
+        if norms.max() > 0:  # else no alpha gives codes: all rows are equal
+            warnings.warn(
+                f"{type(self).__name__}: all codes are zero with alpha={self.alpha}. Choose a "
+                f"smaller alpha: from {norms.max():.3g} on, the largest norm of a centred sample "
+                "in units of scale_, no latent is worth its cost.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -311,8 +345,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _inference(self, n_samples):
         """Parameters and encoder for `transform`, in the units of X."""
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        names = ["components", "decoder_bias", *encoder.init(self.components_[:1, :])]
-        params = {name: getattr(self, f"{name}_") for name in names}
+        params = self._fitted_params()
         return params, encoder.for_inference(params, n_samples)
 
     def inverse_transform(self, Z):
@@ -327,23 +360,11 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         X_hat : array of shape (n_samples, n_features)
         """
         check_is_fitted(self)
+        Z = check_codes(self, Z)
         if sp.issparse(Z):
-            self._check_codes(Z)
-            return Z.tocsr() @ self.components_ + self.decoder_bias_
-        if not hasattr(Z, "shape") or hasattr(Z, "iloc") or hasattr(Z, "to_numpy"):
-            Z = np.asarray(Z)
-        self._check_codes(Z)
-        xp = namespace(self.components_)
-        Z = xp.astype(Z, self.components_.dtype, copy=False)
+            return Z @ self.components_ + self.decoder_bias_
         with use_threads(self.n_jobs):
             return codes.decode(Z, self.components_) + self.decoder_bias_
-
-    def _check_codes(self, Z):
-        if Z.ndim != 2 or Z.shape[1] != self.components_.shape[0]:
-            raise ValueError(
-                f"{type(self).__name__}: codes have shape {tuple(Z.shape)}, but "
-                f"(n_samples, {self.components_.shape[0]}) is needed. Pass what transform returns."
-            )
 
     def score(self, X, y=None):
         """Explained variance of the reconstruction of X.
@@ -371,7 +392,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         params, encoder = self._inference(X.shape[0])
         sums = np.zeros(X.shape[1])
         squares = residual = 0.0
-        shift = to_numpy(self.decoder_bias_).astype(np.float64)
+        shift = to_numpy(X[:1, :]).astype(np.float64)  # exact zeros where X is constant
         for start in range(0, X.shape[0], _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, X.shape[0])
             rows = training.to_units(X[start:stop, :], _zero(self.decoder_bias_), 1)
@@ -401,6 +422,10 @@ def _all_finite(params):
     return all(bool(namespace(a).all(namespace(a).isfinite(a))) for a in params.values())
 
 
+def _copied(params):
+    return {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}
+
+
 def _zero(vector):
     return namespace(vector).zeros_like(vector)
 
@@ -411,11 +436,13 @@ def _device(X):
 
 def _join(parts, shape):
     values, indices, indptr = zip(*parts, strict=True)
-    offsets = np.cumsum([0] + [part.size for part in indices[:-1]])
-    pointers = [p[1:] + o for p, o in zip(indptr, offsets, strict=True)]
+    offsets = np.cumsum([0, *(part.size for part in indices)])
+    small = offsets[-1] <= np.iinfo(np.int32).max  # scipy wants both index arrays of one dtype
+    pointers = [np.zeros(1, dtype=np.int64)]
+    pointers += [p[1:] + o for p, o in zip(indptr, offsets, strict=False)]
     joined = (
         np.concatenate(values),
         np.concatenate(indices),
-        np.concatenate([[0], *pointers]),
+        np.concatenate(pointers).astype(np.int32 if small else np.int64),
     )
     return as_configured(sp.csr_array(joined, shape=shape))

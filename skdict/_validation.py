@@ -1,9 +1,13 @@
 """Arrays in, at the public edge; below it, everything is trusted."""
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-from skdict.backend import device, is_array_api_obj, is_host, namespace
+from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace
+from skdict.codes import SparseCodes
+
+_FLOATING = (np.float64, np.float32, np.float16)
 
 
 def check_X(estimator, X, *, reset, method):
@@ -18,15 +22,49 @@ def check_X(estimator, X, *, reset, method):
             _check_same_place(estimator, X, method)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
-    X = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=[np.float64, np.float32, np.float16],
-        ensure_min_samples=1,
-    )
+    X = _validated(estimator, X, reset)
     if not reset:
         _check_same_place(estimator, X, method)
+    return X if X.dtype in _FLOATING else X.astype(np.float64)
+
+
+def check_codes(estimator, Z):
+    """Validated codes for `estimator` to decode, beside its dictionary and in its dtype.
+
+    Sparse codes are CSR for a dictionary on the host and :class:`SparseCodes` elsewhere.
+    """
+    name, D = type(estimator).__name__, estimator.components_
+    if not sp.issparse(Z) and not is_array_api_obj(Z):
+        Z = np.asarray(Z)
+    if Z.ndim != 2 or Z.shape[1] != D.shape[0]:
+        raise ValueError(
+            f"{name}: codes have shape {tuple(Z.shape)}, but (n_samples, {D.shape[0]}) is needed. "
+            "Pass what transform returns."
+        )
+    xp = namespace(Z)
+    if not xp.isdtype(Z.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name}: codes have dtype {Z.dtype}; real numbers are needed.")
+    if not sp.issparse(Z):
+        _check_same_place(estimator, Z, "inverse_transform")
+        return xp.astype(Z, D.dtype, copy=False)
+    Z, xp = Z.tocsr(), namespace(D)
+    if is_host(xp):
+        return Z.astype(D.dtype, copy=False)
+    indptr, indices = asarray_like(Z.indptr, D, xp.int64), asarray_like(Z.indices, D, xp.int32)
+    return SparseCodes(indptr, indices, asarray_like(Z.data, D, D.dtype), D.shape[0])
+
+
+def _validated(estimator, X, reset):
+    # dtype="numeric" and no list of dtypes, which would read numbers out of strings.
+    name = type(estimator).__name__
+    try:
+        X = validate_data(estimator, X, reset=reset, dtype="numeric")
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(f"{name}: X holds strings ({error}). Encode them as numbers.") from error
+    if X.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: X has dtype {X.dtype}; real numbers are needed.")
     return X
 
 

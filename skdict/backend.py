@@ -15,11 +15,15 @@ from array_api_compat import (
     is_torch_array,
 )
 
+_NUMPY = array_namespace(np.empty(0))
+
 
 def namespace(*arrays):
     """Array-API namespace shared by `arrays`; numpy's where none of them is an array."""
+    if all(type(array) is np.ndarray for array in arrays):  # the usual case, asked for often
+        return _NUMPY
     arrays = [array for array in arrays if is_array_api_obj(array)]
-    return array_namespace(*arrays) if arrays else array_namespace(np.empty(0))
+    return array_namespace(*arrays) if arrays else _NUMPY
 
 
 def is_host(xp):

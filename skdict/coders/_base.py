@@ -20,8 +20,10 @@ class BaseCoder(BaseDictionaryEstimator):
         "dict_init": ["array-like", None],
     }
     resample_dead = True  # unused atoms are replaced by badly coded samples
+    _scale_attribute = "_scale"  # of training only: parameters of coders are in the units of X
 
     def _fit_given_dictionary(self, X):
+        vars(self).pop("dictionary_", None)  # of an earlier fit
         if self.dictionary is None:
             return False
         name = type(self).__name__
@@ -29,13 +31,14 @@ class BaseCoder(BaseDictionaryEstimator):
         self._parts(1, 1.0)  # checks parameters that only make sense together
         bias = 0.0
         if hasattr(self.dictionary, "fit"):
-            self.dictionary_ = clone(self.dictionary).fit(X)
+            self.dictionary_ = clone(self.dictionary).fit(X, None)
             atoms = getattr(self.dictionary_, "components_", None)
             if atoms is None:
                 raise ValueError(
                     f"{name}: dictionary={self.dictionary!r} has no components_ after fit. Pass an "
                     "estimator that learns a dictionary, or an array of atoms."
                 )
+            self._check_atoms("dictionary", atoms, X)
             bias = getattr(self.dictionary_, "decoder_bias_", 0.0)
         else:
             atoms = self._checked("dictionary", X)
@@ -70,10 +73,11 @@ class BaseCoder(BaseDictionaryEstimator):
         return () if self.offset is None else ("decoder_bias",)
 
     def _offset(self, n_features):
-        offset = np.asarray(to_numpy(self.offset), dtype=np.float64)
-        if offset.shape not in ((), (n_features,)) or not np.isfinite(offset).all():
+        offset = np.asarray(to_numpy(self.offset))
+        real = offset.dtype.kind in "fiub"
+        if not real or offset.shape not in ((), (n_features,)) or not np.isfinite(offset).all():
             raise ValueError(
-                f"{type(self).__name__}: offset has shape {offset.shape}; give a finite number or "
+                f"{type(self).__name__}: offset={self.offset!r}, but a finite number is needed, or "
                 f"an array of shape ({n_features},), one number for each feature of X."
             )
         return np.broadcast_to(offset, (n_features,)).astype(np.float64)
@@ -103,11 +107,15 @@ class BaseCoder(BaseDictionaryEstimator):
             atoms = check_array(
                 atoms,
                 dtype=[np.float64, np.float32],
-                input_name=f"{type(self).__name__}: {parameter}",
+                input_name=parameter,
+                estimator=self,
             )
+        self._check_atoms(parameter, atoms, X)
+        return atoms
+
+    def _check_atoms(self, parameter, atoms, X):
         if atoms.ndim != 2 or atoms.shape[1] != X.shape[1]:
             raise ValueError(
                 f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
                 f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
             )
-        return atoms

@@ -12,6 +12,7 @@ import warnings
 from skdict.backend import is_host
 
 
+@functools.cache
 def implementation(kernel, xp):
     """Module that implements `kernel` for arrays of namespace `xp`."""
     kind = "cpu" if is_host(xp) and _has_numba() else "reference"

@@ -18,6 +18,7 @@ def decode(indptr, indices, values, D):
         lambda start, stop: _decode(indptr, indices, values, D, out, start, stop),
         out.shape[0],
         _ROWS,
+        values.size * D.shape[1],
     )
     return out
 
@@ -28,6 +29,7 @@ def codes_gradient(indptr, indices, D, G):
         lambda start, stop: _codes_gradient(indptr, indices, D, G, out, start, stop),
         G.shape[0],
         _ROWS,
+        indices.size * D.shape[1],
     )
     return out
 
@@ -38,6 +40,7 @@ def add_outer(out, columns, values, G):
         lambda start, stop: _add_outer(out, starts, entries, rows, values, G, start, stop),
         out.shape[0],
         _ROWS,
+        entries.size * G.shape[1],
     )
     return out
 
@@ -55,7 +58,7 @@ def positive_support(U, bias):
     n = U.shape[0]
     counts = np.zeros(n + 1, dtype=np.int64)
     pool = threads.current()
-    pool.blocks(lambda start, stop: _count_positive(U, bias, counts, start, stop), n, _ROWS)
+    pool.blocks(lambda start, stop: _count_positive(U, bias, counts, start, stop), n, _ROWS, U.size)
     indptr = np.cumsum(counts)
     indices = np.empty(indptr[-1], dtype=np.int32)
     values = np.empty(indptr[-1], dtype=U.dtype)
@@ -63,6 +66,7 @@ def positive_support(U, bias):
         lambda start, stop: _take_positive(U, bias, indptr, indices, values, start, stop),
         n,
         _ROWS,
+        U.size,
     )
     return indptr, indices, values
 

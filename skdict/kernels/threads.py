@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 _lock = threading.Lock()
 _executor = None
 _controller = None
+_SMALL = 1 << 18  # multiply-adds below which a second thread does not pay
 _blas = {"users": 0, "limit": None}
 
 
@@ -31,12 +32,15 @@ class Threads:
         self._buffers = {}
         self._inner = [Threads() for _ in range(n_threads)] if n_threads > 1 else []
 
-    def blocks(self, function, n_rows, size):
-        """Call ``function(start, stop)`` for consecutive blocks; the first error is raised."""
-        starts = range(0, n_rows, size)
+    def blocks(self, function, n_rows, size, work=_SMALL):
+        """Call ``function(start, stop)`` for consecutive blocks; the first error is raised.
+
+        `work` is the number of multiply-adds in all: with little of it there is one block.
+        """
+        starts = range(0, n_rows, size if work >= _SMALL else max(n_rows, 1))
         if self.n_threads == 1 or len(starts) == 1:
             for start in starts:
-                function(start, min(start + size, n_rows))
+                function(start, min(start + starts.step, n_rows))
             return
         queue = itertools.count()
 
@@ -44,7 +48,7 @@ class Threads:
             token = _current.set(threads)
             try:
                 while (block := next(queue)) < len(starts):
-                    function(starts[block], min(starts[block] + size, n_rows))
+                    function(starts[block], min(starts[block] + starts.step, n_rows))
             finally:
                 _current.reset(token)
 

@@ -17,7 +17,10 @@ def topk(U, bias, k):
         return indices, values
     group = max(1, min(16, m // (2 * k)))
     threads.current().blocks(
-        lambda start, stop: _topk_rows(U, bias, k, group, indices, values, start, stop), n, _BLOCK
+        lambda start, stop: _topk_rows(U, bias, k, group, indices, values, start, stop),
+        n,
+        _BLOCK,
+        U.size,
     )
     return indices, values
 
