@@ -33,10 +33,11 @@ def table(estimator, alphas, X, X_test):
         codes = model.transform(X_test)
         gamma = shrinkage(X_test, model.inverse_transform(codes))
         rows.append((mean_l0(codes), model.score(X_test), gamma))
+        dead = np.mean(model.dead_latents_)
         print(
-            f"{estimator.__name__:18} alpha {alpha:3.1f}  L0 {rows[-1][0]:6.1f}  explained "
-            f"variance {rows[-1][1]:.4f}  gamma {gamma:.4f}  dead {np.mean(model.dead_latents_):.2%}"
-            f"  fit {seconds:.0f} s",
+            f"{estimator.__name__:18} alpha {alpha:3.1f}  L0 {rows[-1][0]:6.1f}  "
+            f"explained variance {rows[-1][1]:.4f}  gamma {gamma:.4f}  dead {dead:.2%}  "
+            f"fit {seconds:.0f} s",
             flush=True,
         )
     return np.array(sorted(rows))

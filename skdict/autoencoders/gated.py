@@ -135,7 +135,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
     n_steps_ : int
         Steps made.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (n_features,)
         Where X has feature names that are all strings.
 
     See Also

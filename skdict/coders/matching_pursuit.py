@@ -134,7 +134,7 @@ class MatchingPursuitCoder(BaseCoder):
     n_steps_ : int
         Steps made.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (n_features,)
         Where X has feature names that are all strings.
     dictionary_ : estimator
         The fitted `dictionary`, where that is an estimator.

@@ -83,8 +83,8 @@ def dictionary_match(
     Every possible pair is made, so that with ``signed=True`` a forced one may have a negative
     similarity; a reversed atom is not recovered. `mmcs` has no one-to-one constraint: one learned
     atom may serve two true ones, and more atoms never lower it. In few dimensions all scores have
-    chance levels far from zero (mean |Pearson| .67 for 16 random atoms in 8): compare with a random
-    dictionary of the same shape.
+    chance levels far from zero (a mean absolute correlation of .67 for 16 random atoms in 8):
+    compare with a random dictionary of the same shape.
 
     References
     ----------
