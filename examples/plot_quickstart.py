@@ -74,7 +74,7 @@ def main():
           f"{train.data.shape[1]} features")  # fmt: skip
 
     begin = time.perf_counter()
-    sae = TopKAutoencoder(n_components=1536, k=32, max_iter=20, random_state=arguments.seed)
+    sae = TopKAutoencoder(1536, k=32, max_iter=20, random_state=arguments.seed, verbose=1)
     sae.fit(train.data)
     print(f"{sae.n_steps_} steps in {time.perf_counter() - begin:.0f} s")
 

@@ -88,7 +88,7 @@ class Affine:
         return self
 
 
-DENSE_FROM = 0.1  # density of the codes from which dense products are faster than sparse ones
+DENSE_FROM = 0.15  # density from which dense products are faster (doc/benchmarks/density.py)
 
 
 def sparse_or_dense(U, bias):

@@ -35,9 +35,8 @@ def table(estimator, alphas, X, X_test):
         rows.append((mean_l0(codes), model.score(X_test), gamma))
         dead = np.mean(model.dead_latents_)
         print(
-            f"{estimator.__name__:18} alpha {alpha:3.1f}  L0 {rows[-1][0]:6.1f}  "
-            f"explained variance {rows[-1][1]:.4f}  gamma {gamma:.4f}  dead {dead:.2%}  "
-            f"fit {seconds:.0f} s",
+            f"{estimator.__name__:17}{alpha:6.1f}{rows[-1][0]:8.1f}{rows[-1][1]:10.4f}"
+            f"{gamma:8.4f}{dead:8.2%}{seconds:8.0f}",
             flush=True,
         )
     return np.array(sorted(rows))
@@ -48,16 +47,15 @@ def main():
     X = np.load(folder / "minilm_layer3_train.npy").astype(np.float32)
     X_test = np.load(folder / "minilm_layer3_test.npy").astype(np.float32)
     print(f"skdict {skdict.__version__}, numpy {np.__version__}, {X.shape[0]} rows")
+    print(f"{'':17}{'alpha':>6}{'L0':>8}{'variance':>10}{'gamma':>8}{'dead':>8}{'fit, s':>8}")
     tables = {e: table(e, alphas, X, X_test) for e, alphas in ALPHAS.items()}
-    print(f"\n{'at mean L0':>12} " + "".join(f"{e.__name__:>32}" for e in tables))
+    print(f"\nat mean L0{'':7}{'L0':>6}{'':8}{'variance':>10}{'gamma':>8}")
     for level in LEVELS:
-        cells = []
-        for rows in tables.values():
+        for estimator, rows in tables.items():
             if not rows[0, 0] <= level <= rows[-1, 0]:
                 raise SystemExit(f"L0 {level} is outside of the table; widen ALPHAS")
             at = [np.interp(np.log(level), np.log(rows[:, 0]), rows[:, i]) for i in (1, 2)]
-            cells.append(f"variance {at[0]:.3f}, gamma {at[1]:.3f}")
-        print(f"{level:>12} " + "".join(f"{cell:>32}" for cell in cells))
+            print(f"{estimator.__name__:17}{level:6}{'':8}{at[0]:10.3f}{at[1]:8.3f}")
 
 
 if __name__ == "__main__":

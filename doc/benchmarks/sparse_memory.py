@@ -40,7 +40,7 @@ def measure(path):
     Z = model.transform(X)
     size = (Z.data.nbytes + Z.indices.nbytes + Z.indptr.nbytes) / 2**20
     print(
-        f"{N_ROWS} x {N_FEATURES} rows, {N_COMPONENTS} components, k {K}: {Z.nnz} non-zeros, "
+        f"{N_ROWS} x {N_FEATURES} rows, {N_COMPONENTS} components, k {K}: {Z.nnz} non-zeros,\n"
         f"extra memory {peak() - before:.0f} MiB, of which the result is {size:.0f} MiB"
     )
 

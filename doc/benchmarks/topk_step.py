@@ -68,10 +68,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
     arguments = parser.parse_args()
-    blas = threadpoolctl.threadpool_info()
+    blas = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     print(
         f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
-        f"Python {platform.python_version()}, "
+        f"Python {platform.python_version()},\n"
         f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
     )
     for name, shape in SHAPES.items():
@@ -99,10 +99,10 @@ def run(name, shape, rounds):
         times["step"].append(time_of(step))
     ratios = [s / p for s, p in zip(times["step"], times["product"], strict=True)]
     print(
-        f"{name} (batch {batch}, features {d}, components {m}, k {k}): "
-        f"product {1e3 * statistics.median(times['product']):.1f} ms, "
+        f"batch {batch}, features {d}, components {m}, k {k}:\n"
+        f"    product {1e3 * statistics.median(times['product']):.1f} ms, "
         f"step {1e3 * statistics.median(times['step']):.1f} ms, "
-        f"ratio median {statistics.median(ratios):.2f} "
+        f"\n    ratio median {statistics.median(ratios):.2f} "
         f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {rounds} rounds)"
     )
 
