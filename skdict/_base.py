@@ -13,7 +13,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdict import codes, training
-from skdict._sklearn import Integral, Interval, Real, StrOptions, as_configured, fit_context
+from skdict._sklearn import (
+    Integral,
+    Interval,
+    Real,
+    StrOptions,
+    as_configured,
+    fit_context,
+    output_config,
+)
 from skdict._validation import check_codes, check_X
 from skdict.backend import (
     asarray_like,
@@ -318,9 +326,18 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             array of this shape exists at any time.
         """
         check_is_fitted(self)
+        self._check_container()
         with use_threads(self.n_jobs) as threads:
             X = check_X(self, X, reset=False, method="transform")
             return self._encode(X, threads)
+
+    def _check_container(self):
+        container = output_config("transform", self)["dense"]
+        if self.sparse_output and container != "default":
+            raise ValueError(
+                f"{type(self).__name__}: {container} cannot hold sparse codes. Set "
+                "sparse_output=False, or disable it with set_output(transform='default')."
+            )
 
     def _encode(self, X, threads):
         params, encoder = self._inference(X.shape[0])

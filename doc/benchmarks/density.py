@@ -22,7 +22,7 @@ THRESHOLDS = {"sparse": 1.0, "dense": -1.0}
 
 
 def after_product(U, X, D, params, gradient):
-    heads, Z = ReLU().forward(U, params, encoders.INFERENCE)
+    _, Z = ReLU().forward(U, params, encoders.INFERENCE)
     residual = codes.decode(Z, D) - X
     codes.add_outer(gradient, Z, residual)
     d_heads = {"codes": codes.codes_gradient(Z, D, residual)}

@@ -1,0 +1,79 @@
+"""What is particular to TopK autoencoders (Gao et al., arXiv 2406.04093)."""
+
+import numpy as np
+import pytest
+from estimators import data, small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skdict import SparseAutoencoder, TopKAutoencoder
+from skdict.autoencoders.topk import TopK
+from skdict.datasets import make_superposition
+from skdict.encoders import Affine
+from skdict.terms import Reconstruction
+
+
+class WithoutAuxK(TopKAutoencoder):
+    """The same estimator without the revival of dead latents."""
+
+    def _parts(self, n_components, unit):
+        return Affine(TopK(self.k)), [Reconstruction()]
+
+
+@settings(max_examples=20)
+@given(k=st.integers(1, 12), seed=st.integers(0, 2**32 - 1))
+def test_at_most_k_codes_and_none_negative(k, seed):
+    # Catches a selection of more than k, and one without the ReLU after it.
+    X = data(seed=seed)
+    codes = TopKAutoencoder(12, k=k, max_iter=2, random_state=0).fit(X).transform(X)
+    assert (codes != 0).sum(axis=1).max() <= k
+    assert codes.min() >= 0
+
+
+def test_codes_are_the_largest_pre_activations():
+    # Catches a selection by magnitude, or before the bias is added.
+    X = data()
+    sae = small(TopKAutoencoder, max_iter=20).fit(X)
+    A = (X - sae.decoder_bias_) @ sae.encoder_.T + sae.encoder_bias_
+    kth = np.sort(A, axis=1)[:, -sae.k, None]
+    np.testing.assert_allclose(sae.transform(X), np.where(A >= kth, np.maximum(A, 0), 0))
+
+
+def test_k_equal_to_n_components_is_a_relu():
+    # Catches gradients of TopK that differ from ReLU's where nothing is left out.
+    X = data(300)
+    shared = {"max_iter": 10, "dead_after": 10**6}
+    topk = small(TopKAutoencoder, k=16, **shared).fit(X)
+    relu = small(SparseAutoencoder, alpha=0.0, **shared).fit(X)
+    for name in ("components_", "encoder_", "encoder_bias_", "decoder_bias_"):
+        np.testing.assert_allclose(getattr(topk, name), getattr(relu, name), atol=1e-8)
+    np.testing.assert_allclose(topk.transform(X), relu.transform(X), atol=1e-8)
+
+
+def test_encoder_starts_as_the_transposed_decoder():
+    # Catches another start of the encoder, without which many latents begin dead.
+    sae = small(TopKAutoencoder, learning_rate=1e-12, max_iter=1).fit(data())
+    np.testing.assert_allclose(sae.encoder_, sae.components_, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_auxk_revives_dead_latents(seed):
+    # Catches an AuxK whose gradient does not reach the dead: half of the latents begin dead.
+    X, _, _ = make_superposition(4000, 32, 16, 3, random_state=seed)
+    shared = {"k": 3, "dead_after": 1000, "random_state": seed}
+    fits = {}
+    for cls in (TopKAutoencoder, WithoutAuxK):
+        sae = cls(64, **shared, max_iter=1).fit(X)
+        sae.encoder_[:32] *= 0.02  # never among the k largest, though often positive
+        sae.set_params(warm_start=True, max_iter=40).fit(X)
+        fits[cls] = np.mean(np.all(sae.transform(X) == 0, axis=0)), sae.score(X)
+    assert fits[WithoutAuxK][0] >= 0.5
+    assert fits[TopKAutoencoder][0] < 0.7 * fits[WithoutAuxK][0]
+    assert fits[TopKAutoencoder][1] > fits[WithoutAuxK][1]
+
+
+def test_a_larger_k_explains_more():
+    # Catches a k that the fit does not use.
+    X, _, _ = make_superposition(2000, 32, 16, 6, random_state=0)
+    scores = [TopKAutoencoder(32, k=k, max_iter=30, random_state=0).fit(X).score(X) for k in (1, 4)]
+    assert scores[0] + 0.1 < scores[1]

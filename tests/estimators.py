@@ -1,0 +1,58 @@
+"""The public estimators in a size for tests, and data for them.
+
+A new estimator gets one line in `DEFAULTS`.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from skdict import GatedAutoencoder, MatchingPursuitCoder, SparseAutoencoder, TopKAutoencoder
+
+DEFAULTS = {
+    SparseAutoencoder: {"alpha": 0.3},
+    TopKAutoencoder: {"k": 3},
+    GatedAutoencoder: {"alpha": 0.3},
+    MatchingPursuitCoder: {"k": 3},
+}
+ESTIMATORS = list(DEFAULTS)
+AUTOENCODERS = [SparseAutoencoder, TopKAutoencoder, GatedAutoencoder]
+
+
+def small(cls, **changes):
+    """An estimator of `cls` that fits in a few milliseconds."""
+    shared = {"n_components": 16, "max_iter": 4, "batch_size": 32, "warmup": 5, "random_state": 0}
+    return cls(**{**shared, "dead_after": 300, **DEFAULTS[cls], **changes})
+
+
+def _each(classes):
+    makers = [functools.partial(small, cls) for cls in classes]
+    return pytest.mark.parametrize("make", makers, ids=[cls.__name__ for cls in classes])
+
+
+each_estimator = _each(ESTIMATORS)
+each_autoencoder = _each(AUTOENCODERS)
+
+
+def data(n_samples=120, n_features=6, dtype="float64", seed=0):
+    """Samples of unequal columns about a mean that is not zero."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_samples, n_features)) * rng.uniform(0.5, 2, n_features)
+    return (X + rng.standard_normal(n_features)).astype(dtype)
+
+
+def fitted(estimator):
+    """Public fitted attributes by name."""
+    return {name: value for name, value in vars(estimator).items() if is_fitted_name(name)}
+
+
+def is_fitted_name(name):
+    return name.endswith("_") and not name.startswith("_")
+
+
+def assert_same_fit(one, other):
+    """Two estimators are fitted alike, to the bit."""
+    assert fitted(one).keys() == fitted(other).keys()
+    for name, value in fitted(one).items():
+        np.testing.assert_equal(getattr(other, name), value, err_msg=name)

@@ -1,0 +1,35 @@
+"""Public functions and their implementations agree in names and arguments."""
+
+import importlib
+import importlib.resources
+import inspect
+
+import pytest
+
+KERNELS = ("topk", "products", "adam", "pursuit")
+
+
+def public_functions(module):
+    return {
+        name: inspect.signature(function)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("kind", ["reference", "cpu"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_same_names_and_arguments(kernel, kind):
+    # would catch: an argument renamed, reordered or given a default in one place only
+    documented = public_functions(importlib.import_module(f"skdict.kernels.{kernel}"))
+    implemented = public_functions(importlib.import_module(f"skdict.kernels.{kernel}_{kind}"))
+    assert documented
+    assert implemented == documented
+
+
+def test_all_kernels_are_compared():
+    # would catch: a new kernel that nobody added above
+    folder = importlib.resources.files("skdict.kernels")
+    names = {path.name for path in folder.iterdir()}
+    found = {name.removesuffix("_reference.py") for name in names if name.endswith("_reference.py")}
+    assert found == set(KERNELS)

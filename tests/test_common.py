@@ -1,0 +1,79 @@
+"""scikit-learn's own checks, on every public estimator and without an expected failure."""
+
+import os
+from unittest import SkipTest
+
+import pytest
+from estimators import ESTIMATORS, small
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+# scikit-learn runs these on its own estimators, but not within check_estimator.
+FURTHER_CHECKS = [
+    "check_param_validation",
+    "check_dataframe_column_names_consistency",
+    "check_get_feature_names_out_error",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_global_output_transform_pandas",
+    "check_global_set_output_transform_polars",
+    "check_inplace_ensure_writeable",
+]
+DISPATCHES = os.environ.get("SCIPY_ARRAY_API") == "1"
+each_class = pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
+needs_dispatch = pytest.mark.skipif(
+    not DISPATCHES,
+    reason="set SCIPY_ARRAY_API=1, or scikit-learn skips its array-API checks in silence",
+)
+
+
+def tries_strict_arrays(check):
+    return getattr(check, "keywords", {}).get("array_namespace") == "array_api_strict"
+
+
+@parametrize_with_checks([cls() for cls in ESTIMATORS])
+def test_estimator_checks(estimator, check):
+    # Catches whatever breaks scikit-learn's conventions; a failed check raises. With
+    # SCIPY_ARRAY_API=1 a check on array_api_strict that is skipped is a failure, too.
+    try:
+        assert check(estimator) is None
+    except SkipTest as skipped:
+        if DISPATCHES and tries_strict_arrays(check):
+            pytest.fail(f"a check on array_api_strict was skipped: {skipped}")
+        raise
+
+
+@each_class
+@needs_dispatch
+def test_array_api_checks_exist(cls):
+    # Catches a tag that takes the array-API checks out of those that test_estimator_checks runs.
+    checks = [check for _, check in estimator_checks_generator(cls()) if tries_strict_arrays(check)]
+    names = {check.func.__name__ for check in checks}
+    assert {"check_array_api_input", "check_array_api_same_namespace"} <= names
+
+
+@each_class
+@needs_dispatch
+def test_array_api_values(cls):
+    # Catches a namespace in which another model is learned (check_estimator only compares types).
+    try:
+        estimator_checks.check_array_api_input(
+            cls.__name__,
+            small(cls),
+            array_namespace="array_api_strict",
+            dtype_name="float64",
+            check_values=True,
+        )
+    except SkipTest as skipped:
+        pytest.fail(str(skipped))
+    assert cls().__sklearn_tags__().array_api_support
+
+
+@pytest.mark.parametrize("name", FURTHER_CHECKS)
+@each_class
+def test_further_estimator_checks(cls, name):
+    # Catches broken messages about parameters, feature names, and pandas or polars output.
+    assert getattr(estimator_checks, name)(cls.__name__, cls()) is None

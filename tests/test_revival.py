@@ -1,0 +1,174 @@
+"""Counting silence, and pointing dead latents at badly reconstructed samples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from strategies import problem, seeds, streams
+
+from skdict import training
+from skdict.backend import to_numpy
+from skdict.revival import ENCODER_SCALE, count_silence, resample
+
+FEWER = settings(max_examples=25)
+LATENT = ("components", "encoder", "encoder_bias", "gate_bias", "magnitude_log_scale")
+
+
+@given(rng=streams, batches=st.lists(st.integers(1, 50), max_size=6), m=st.integers(1, 8))
+def test_count_silence(rng, batches, m):
+    # would catch: steps counted instead of samples, a latent that fired and still ages
+    silent_for, last = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=int)
+    held, seen = silent_for, 0
+    for n_samples in batches:
+        fired = rng.random(m) < 0.4
+        count_silence(silent_for, fired, n_samples)
+        seen += n_samples
+        last[fired] = seen
+    assert silent_for is held
+    assert_array_equal(silent_for, seen - last)
+
+
+def make_state(seed, xp, n=12, m=6, d=4, dtype="float64"):
+    """A state with moments and silence everywhere, a batch and its reconstruction."""
+    rng = np.random.default_rng(seed)
+    tiny = problem(rng, n, m, d)
+    kind = getattr(xp, dtype)
+    params = {name: xp.asarray(array, dtype=kind) for name, array in tiny.params.items()}
+    X = xp.asarray(tiny.X, dtype=kind)
+    state = training.start(params, X, np.random.default_rng(seed), np.zeros(d), 1.0)
+    for moment in ("mean", "square"):
+        for array in state.optimizer[moment].values():
+            array += 0.5
+    state.silent_for += 9
+    X_hat = xp.asarray(tiny.X + rng.standard_normal((n, d)), dtype=kind)
+    return state, tiny.dead, X, X_hat
+
+
+def snapshot(state):
+    return {
+        kind: {name: np.array(to_numpy(array)) for name, array in arrays.items()}
+        for kind, arrays in [
+            ("params", state.params),
+            ("mean", state.optimizer["mean"]),
+            ("square", state.optimizer["square"]),
+        ]
+    }
+
+
+@FEWER
+@given(seed=seeds)
+def test_resampled_latents(xp, seed):
+    # would catch: a part of the recipe left out, a living latent touched
+    state, dead, X, X_hat = make_state(seed, xp)
+    before = snapshot(state)
+    resample(state, dead, X, X_hat)
+    after = snapshot(state)
+    for kind, arrays in after.items():
+        assert_array_equal(arrays["decoder_bias"], before[kind]["decoder_bias"])
+        for name in LATENT:
+            assert_array_equal(arrays[name][~dead], before[kind][name][~dead])
+            if kind != "params" or name not in ("components", "encoder"):
+                assert not arrays[name][dead].any(), (kind, name)
+    centred = to_numpy(X) - before["params"]["decoder_bias"]
+    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    atoms, rows = after["params"]["components"][dead], after["params"]["encoder"][dead]
+    cosines = atoms @ directions.T
+    chosen = cosines.argmax(axis=1)
+    assert_allclose(atoms, directions[chosen], atol=1e-12)
+    assert len(set(chosen.tolist())) == dead.sum()  # without replacement
+    living = np.linalg.norm(before["params"]["encoder"][~dead], axis=1).mean()
+    assert_allclose(rows, ENCODER_SCALE * living * atoms, atol=1e-12)
+    assert_array_equal(state.silent_for, np.where(dead, 0, 9))
+
+
+def test_dtype_is_kept(xp, dtype):
+    # would catch: parameters that turn into float64 arrays
+    state, dead, X, X_hat = make_state(0, xp, dtype=dtype)
+    arrays = dict(state.params)
+    resample(state, dead, X, X_hat)
+    for name, array in state.params.items():
+        assert array is arrays[name]
+        assert to_numpy(array).dtype == dtype
+
+
+@FEWER
+@given(seed=seeds, n_bad=st.integers(0, 5))
+def test_perfect_samples_are_never_drawn(xp, seed, n_bad):
+    # would catch: more latents resampled than there are samples to learn
+    state, dead, X, _ = make_state(seed, xp)
+    bad = np.random.default_rng(seed).permutation(len(to_numpy(X)))[:n_bad]
+    error = np.zeros(X.shape)
+    error[bad] = 1 + np.arange(n_bad)[:, None]
+    before = snapshot(state)
+    resample(state, dead, X, X + xp.asarray(error))
+    changed = (snapshot(state)["params"]["components"] != before["params"]["components"]).any(
+        axis=1
+    )
+    assert changed.sum() == min(n_bad, dead.sum())
+    assert not changed[~dead].any()
+    # those that stay dead stay counted, and keep their parameters
+    assert_array_equal(state.silent_for == 0, changed)
+    after = snapshot(state)
+    for kind, arrays in after.items():
+        for name in LATENT:
+            assert_array_equal(arrays[name][~changed], before[kind][name][~changed])
+    directions = to_numpy(X)[bad] - before["params"]["decoder_bias"]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    cosines = after["params"]["components"][changed] @ directions.T
+    assert_allclose(cosines.max(axis=1, initial=-1), 1)
+
+
+def test_probability_is_the_squared_loss():
+    # would catch: samples drawn by their loss, by its root, or evenly
+    d, n_trials, drawn = 3, 2000, 0
+    X = np.eye(d)[:2] * 2.0
+    error = np.array([[1.0, 0, 0], [0, np.sqrt(2.0), 0]])  # losses one and two
+    for trial in range(n_trials):
+        params = {"components": np.eye(1, d), "decoder_bias": np.zeros(d)}
+        state = training.start(params, X, np.random.default_rng(trial), np.zeros(d), 1.0)
+        resample(state, np.array([True]), X, X + error)
+        drawn += params["components"][0, 1] > 0.5
+    # 4 / 5, within five standard deviations; by the loss it would be 2 / 3
+    assert abs(drawn / n_trials - 0.8) < 5 * np.sqrt(0.16 / n_trials)
+
+
+def test_which_latents_are_revived_is_drawn():
+    # would catch: the first dead latents favoured where samples are scarce
+    revived = set()
+    for seed in range(20):
+        state, _, X, _ = make_state(seed, np)
+        error = np.zeros(X.shape)
+        error[0] = 1.0
+        resample(state, np.ones(6, dtype=bool), X, X + error)
+        revived |= set(np.flatnonzero(state.silent_for == 0).tolist())
+    assert len(revived) > 2
+
+
+def test_all_latents_dead(xp):
+    # would catch: the mean norm of no rows
+    state, _, X, X_hat = make_state(3, xp)
+    resample(state, np.ones(6, dtype=bool), X, X_hat)
+    norms = np.linalg.norm(to_numpy(state.params["encoder"]), axis=1)
+    assert_allclose(norms, ENCODER_SCALE)
+    assert_allclose(np.linalg.norm(to_numpy(state.params["components"]), axis=1), 1)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+def test_losses_of_any_size(size):
+    # would catch: weights that overflow or vanish in float32
+    state, dead, X, X_hat = make_state(4, np, dtype="float32")
+    error = (X_hat - X) * np.float32(size)
+    resample(state, dead, X * 0, error)
+    assert_array_equal(state.silent_for == 0, dead)
+
+
+def test_the_stream_decides(xp):
+    # would catch: draws from a global stream, or on the device
+    results = []
+    for _ in range(2):
+        state, dead, X, X_hat = make_state(6, xp)
+        resample(state, dead, X, X_hat)
+        results.append(snapshot(state)["params"])
+    for name, array in results[0].items():
+        assert_array_equal(array, results[1][name])
