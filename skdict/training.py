@@ -71,7 +71,7 @@ def center_and_scale(X, order=None):
     # The largest entry first, so that squares neither overflow nor vanish; a power of two, so that
     # data times a power of two give the same bits.
     largest = np.abs(rows).max(initial=0.0)
-    unit = 2.0 ** math.frexp(largest)[1]
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)
     scale = unit * math.sqrt(np.mean(np.square(rows / unit))) if largest > 0 else 1.0
     return center, scale
 

@@ -8,6 +8,7 @@ from skdict import codes
 from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import is_host, namespace
 from skdict.coders._base import BaseCoder
+from skdict.constraints import norms_and_units
 from skdict.kernels.dense import matmul
 from skdict.kernels.pursuit import pursuit
 from skdict.terms import Reconstruction
@@ -47,13 +48,10 @@ class Pursuit:
     def _prepare(self, components, n_samples):
         # Norms of the atoms, atoms of unit norm, and their Gram matrix where it pays: it costs as
         # much as one step for each component.
-        xp = namespace(components)
-        norms = xp.sqrt(xp.sum(components * components, axis=1))
-        norms = xp.where(norms == 0, xp.ones_like(norms), norms)
-        D = components / norms[:, None]
+        norms, D = norms_and_units(components)
         m = components.shape[0]
         steps = m if self.k is None else self.k
-        pays = is_host(xp) and m <= _LARGEST_GRAM and n_samples * steps >= m
+        pays = is_host(namespace(components)) and m <= _LARGEST_GRAM and n_samples * steps >= m
         return norms, D, matmul(D, D.T) if pays else None
 
 

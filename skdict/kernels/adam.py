@@ -19,7 +19,7 @@ def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
     """The same for a matrix of unit rows, shape (m, d), which stay on the sphere.
 
     The gradient of each row is first projected on the tangent, and the row normalised after the
-    update; the moments are left alone. `grad` is not modified.
+    update, unless it is zero; the moments are left alone. `grad` is not modified.
     """
     kernels = implementation("adam", namespace(param))
     kernels.adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon)

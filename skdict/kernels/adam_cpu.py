@@ -55,6 +55,6 @@ def _adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon, star
             square[j, c] = beta2 * square[j, c] + (one - beta2) * g * g
             param[j, c] -= rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)
             norm2 += param[j, c] * param[j, c]
-        inverse = one / np.sqrt(norm2)
+        inverse = one / np.sqrt(norm2) if norm2 > 0 else one
         for c in range(d):
             param[j, c] *= inverse

@@ -16,4 +16,5 @@ def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
     xp = namespace(param)
     tangent = grad - xp.sum(grad * param, axis=1, keepdims=True) * param
     adam(param, tangent, mean, square, rate, beta1, beta2, epsilon)
-    param /= xp.sqrt(xp.sum(param * param, axis=1, keepdims=True))
+    norms = xp.sqrt(xp.sum(param * param, axis=1, keepdims=True))
+    param /= xp.where(norms > 0, norms, xp.ones_like(norms))

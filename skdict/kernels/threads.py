@@ -21,7 +21,7 @@ _lock = threading.Lock()
 _executor = None
 _controller = None
 _SMALL = 1 << 18  # multiply-adds below which a second thread does not pay
-_blas = {"users": 0, "limit": None}
+_blas = {"users": 0}
 
 
 class Threads:
@@ -118,9 +118,10 @@ def _hold_blas():
     # restores what it found. Each on its own would restore the limit of another.
     with _lock:
         if not _blas["users"]:
-            pools = _blas_pools()
-            _blas["threads"] = max([lib.num_threads for lib in pools.lib_controllers], default=1)
-            _blas["limit"] = pools.limit(limits=1)
+            pools = _blas_pools().lib_controllers
+            _blas["before"] = [lib.num_threads for lib in pools]
+            _blas["threads"] = max(_blas["before"], default=1)
+            _set_blas([1] * len(pools))
         _blas["users"] += 1
 
 
@@ -128,7 +129,15 @@ def _release_blas():
     with _lock:
         _blas["users"] -= 1
         if not _blas["users"]:
-            _blas["limit"].restore_original_limits()
+            _set_blas(_blas["before"])
+
+
+def _set_blas(numbers):
+    for lib, number in zip(_blas_pools().lib_controllers, numbers, strict=True):
+        lib.set_num_threads(number)
+        # From 3.8 on threadpoolctl lets only the thread that set OpenBLAS first set it again;
+        # the last one out may be another.
+        getattr(lib, "clear_controlling_thread", lambda: None)()
 
 
 def _pool():
