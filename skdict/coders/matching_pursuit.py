@@ -32,8 +32,7 @@ class Pursuit:
     def forward(self, X, params, context):
         norms, D, gram = self.prepared or self._prepare(params["components"], X.shape[0])
         centred = X - params["decoder_bias"]
-        steps = D.shape[0] if self.k is None else self.k
-        arrays = pursuit(centred, D, steps, self.residual_tol, self.algorithm, self.positive, gram)
+        arrays = pursuit(centred, D, self.k, self.residual_tol, self.algorithm, self.positive, gram)
         Z = codes.SparseCodes(*arrays, D.shape[0])
         factors = codes.per_component(Z, norms)
         return {"codes": codes.with_entries(Z, codes.entries(Z) / factors)}, None

@@ -21,7 +21,8 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     X : array of shape (n, d), C-contiguous
     D : array of shape (m, d), C-contiguous
         Atoms of unit norm; rows of zeros are never selected.
-    k : int
+    k : int or None
+        None: no limit on the steps.
     residual_tol : float or None
     algorithm : {"mp", "omp"}
     positive : bool

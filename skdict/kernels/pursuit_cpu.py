@@ -16,37 +16,32 @@ from skdict.kernels._jit import jit
 from skdict.kernels.pursuit_reference import _DEPENDENT, _ROUNDING
 
 _ROWS = 128
+_ENDLESS = np.iinfo(np.int64).max
 
 
 def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     n, m = X.shape[0], D.shape[0]
-    k = min(k, m) if algorithm == "omp" else k
-    indices = np.empty((n, k), dtype=np.int32)
-    values = np.empty((n, k), dtype=X.dtype)
-    counts = np.zeros(n + 1, dtype=np.int64)
     G = np.empty((0, 0), dtype=X.dtype) if gram is None else gram
     tol = -1.0 if residual_tol is None else float(residual_tol)
     code = {"mp": _mp, "omp": _omp_positive if positive else _omp}[algorithm]
+    # Without k, OMP ends when the atoms span the features, MP when only rounding errors are left.
+    slots = min(m, X.shape[1] if algorithm == "omp" and not positive else m)
+    steps = _ENDLESS if k is None else k
+    slots = min(slots, steps)
+    parts = [None] * -(-n // _ROWS)
 
     def block(start, stop):
         rows = np.ascontiguousarray(X[start:stop])
-        code(
-            rows,
-            rows @ D.T,
-            D,
-            G,
-            k,
-            tol,
-            positive,
-            indices[start:stop],
-            values[start:stop],
-            counts[start + 1 : stop + 1],
-        )
+        shape = (stop - start, slots)
+        indices, values = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=X.dtype)
+        counts = np.empty(stop - start, dtype=np.int64)
+        code(rows, rows @ D.T, D, G, steps, tol, positive, indices, values, counts)
+        kept = np.arange(slots) < counts[:, None]
+        parts[start // _ROWS] = counts, indices[kept], values[kept]
 
     threads.current().blocks(block, n, _ROWS)
-    indptr = np.cumsum(counts)
-    kept = np.arange(k)[None, :] < counts[1:, None]
-    return indptr, indices[kept], values[kept]
+    counts, indices, values = (np.concatenate(arrays) for arrays in zip(*parts))
+    return np.concatenate([[0], np.cumsum(counts)]), indices, values
 
 
 @jit
@@ -127,8 +122,9 @@ def _store(support, codes, count, indices, values):
 def _mp(X, C, D, G, k, tol, positive, indices, values, counts):
     m = D.shape[0]
     eps = np.finfo(X.dtype).eps
-    support = np.empty(k, dtype=np.int64)
-    codes = np.empty(k, dtype=X.dtype)
+    slots = indices.shape[1]
+    support = np.empty(slots, dtype=np.int64)
+    codes = np.empty(slots, dtype=X.dtype)
     gram_row = np.empty(m, dtype=X.dtype)
     for row in range(X.shape[0]):
         x = X[row]
@@ -174,6 +170,7 @@ def _solve_upper(L, gamma, count, codes):
 def _omp(X, C, D, G, k, tol, positive, indices, values, counts):
     m = D.shape[0]
     eps = np.finfo(X.dtype).eps
+    k = indices.shape[1]
     T = np.empty((k, m), dtype=X.dtype)
     L = np.zeros((k, k), dtype=X.dtype)
     pivots = np.empty(k, dtype=X.dtype)
@@ -289,6 +286,7 @@ def _omp_positive(X, C, D, G, k, tol, positive, indices, values, counts):
     # Codes are refitted by non-negative least squares: the inner loop of Lawson and Hanson (1974).
     m = D.shape[0]
     eps = np.finfo(X.dtype).eps
+    k = indices.shape[1]
     rows = np.empty((k, m), dtype=X.dtype)  # of the Gram matrix
     S = np.empty((k, k), dtype=X.dtype)
     work = np.empty((k, k), dtype=X.dtype)

@@ -7,15 +7,21 @@ _DEPENDENT = 64  # times eps: squared distance of a unit atom to a span in which
 
 
 def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
-    tol = -1.0 if residual_tol is None else residual_tol
+    xp = namespace(X)
+    k = 2**62 if k is None else k
+    # Each sample is divided by its largest entry, so that squares neither overflow nor vanish.
+    size = xp.max(xp.abs(X), axis=1)
+    size = xp.where(size == 0, xp.ones_like(size), size)
+    tol = (-1.0 if residual_tol is None else float(residual_tol)) / size
+    X = X / size[:, None]
     if algorithm == "mp":
         Z = _mp(X, D, k, tol, positive)
     elif positive:
-        xp = namespace(X)
-        Z = xp.stack([_omp_positive(X[i, :], D, k, tol) for i in range(X.shape[0])])
+        rows = range(X.shape[0])
+        Z = xp.stack([_omp_positive(X[i, :], D, k, float(tol[i])) for i in rows])
     else:
         Z = _omp(X, D, k, tol)
-    return _nonzeros(Z)
+    return _nonzeros(Z * size[:, None])
 
 
 def _mp(X, D, k, tol, positive):

@@ -11,6 +11,7 @@ from sklearn.linear_model import orthogonal_mp
 from strategies import pursuit_problems, streams, unit_dictionary
 
 from skdict.backend import to_numpy
+from skdict.kernels import pursuit_cpu, pursuit_reference
 from skdict.kernels.pursuit import pursuit
 from skdict.kernels.threads import use_threads
 
@@ -304,6 +305,31 @@ def test_duplicated_atoms_are_taken_once(implementation, problem, positive):
     halves = twice[:, : len(D)], twice[:, len(D) :]
     assert not ((halves[0] != 0) & (halves[1] != 0)).any()
     assert_allclose(halves[0] + halves[1], once, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_dependent_atom_is_passed_over(implementation, positive):
+    # would catch: huge codes of an atom that the others span to rounding, or an atom that is
+    # passed over in one sample and missing in the next
+    D = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 1e-8, 0], [0, 0, 0, 1]])
+    X = np.array([[3.0, 1.0, 1.0, 1e-9], 3 * D[2], [3.0, 1.0, 1.0, 1e-9]])
+    Z = code(implementation, X, D, 3, positive=positive)
+    first = np.array([3.0, 1.0, 0.0, 1e-9])  # the dependent atom would be the third
+    assert_allclose(Z, [first, [0, 0, 3, 0], first], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ALGORITHMS)
+def test_larger_problems_of_coherent_atoms(how):
+    # would catch: what needs many atoms, such as several that leave in one refit
+    rng = np.random.default_rng(10)
+    D = rng.standard_normal((60, 20)) + 0.8
+    D /= norms(D)[:, None]
+    X = np.maximum(rng.standard_normal((40, 60)), 0) @ D + 0.3 * rng.standard_normal((40, 20))
+    results = []
+    for kernels in (pursuit_cpu, pursuit_reference):
+        indptr, indices, values = kernels.pursuit(X, D, 12, None, *how, D @ D.T)
+        results.append(sp.csr_array((values, indices, indptr), shape=(40, 60)).toarray())
+    assert_allclose(results[0], results[1], rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("positive", [False, True])
