@@ -1,7 +1,7 @@
 """The scikit-learn shell around encoders, terms and the training loop."""
 
 import contextlib
-import copy
+import dataclasses
 import math
 import warnings
 
@@ -107,10 +107,12 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self
         """
         fresh = not hasattr(self, "components_")
-        with self._all_or_nothing(), use_threads(self.n_jobs):
+        with self._all_or_nothing() as before, use_threads(self.n_jobs):
             X = check_X(self, X, reset=fresh, method="partial_fit")
             if not self._fit_given_dictionary(X):
-                self._partial_fit_from_data(X, fresh)
+                state = self._resume(X, fresh)
+                before.pop("_state", None)  # from here on it changes: no way back to it
+                self._partial_fit_from_data(X, state, fresh)
         return self
 
     def _fit_given_dictionary(self, X):
@@ -137,22 +139,26 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self.n_iter_, self.n_steps_ = len(epochs), state.step
         self._state = None  # a pickle holds the model, not the optimiser
 
-    def _partial_fit_from_data(self, X, fresh):
-        state = copy.deepcopy(getattr(self, "_state", None))  # a pass that fails leaves the old one
+    def _resume(self, X, fresh):
         if fresh:
             self._warn_if_clipped()
         else:
             self._check_continues(X)
+        state = getattr(self, "_state", None)
         if state is None:
             random = generator(check_random_state(self.random_state))
             scale = None if fresh else getattr(self, self._scale_attribute, None)
             state = self._start(X, None, random, not fresh, scale)
             state.step = 0 if fresh else self.n_steps_
+        return state
+
+    def _partial_fit_from_data(self, X, state, fresh):
         encoder, terms = self._parts(self._n_components(), state.scale)
         plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
         earlier = None if fresh else (self.history_, self.n_iter_)
         epochs = self._run(state, X, encoder, terms, plan, None)
-        self._set_fitted(state, epochs)
+        # Copies of the matrices, for the state goes on changing them.
+        self._set_fitted(dataclasses.replace(state, params=_copied(state.params)), epochs)
         self.n_iter_, self.n_steps_ = 1, state.step
         if earlier is not None:
             history, self.n_iter_ = earlier[0], earlier[1] + 1
@@ -219,13 +225,19 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self._held(),
         )
         epochs, best, waited = [], math.inf, 0
-        finite = _copied(state.params)
+        # What a diverging pass goes back to; the fitted attributes serve a training that resumes.
+        resumed = getattr(self, "_state", None) is state
+        finite = None if resumed else _copied(state.params)
         for epoch in training.train(state, X, encoder, terms, settings, plan, order):
             if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
                 self._warn_diverged(state)
+                if finite is None:
+                    fitted = self._fitted_params(state.center)
+                    finite = training.unfold(fitted, state.center, state.scale)
                 state.params, state.optimizer = finite, training.OPTIMIZER.init(finite)
                 break
-            finite = _copied(state.params)
+            if not plan.done(state.step):
+                finite = _copied(state.params)
             epochs.append(epoch)
             if self.verbose:
                 print(self._progress(len(epochs), state, epoch))
@@ -304,7 +316,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """Put every attribute back if fitting fails, so that an earlier fit stays usable."""
         before = dict(vars(self))
         try:
-            yield
+            yield before
         except BaseException:
             vars(self).clear()
             vars(self).update(before)

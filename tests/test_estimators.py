@@ -711,14 +711,20 @@ def test_interrupted_training_leaves_the_earlier_fit(make, method, error, monkey
 
     for estimator in (make(), make(warm_start=True).fit(X), make().partial_fit(X)):
         undisturbed = copy.deepcopy(estimator).partial_fit(X)
-        before = joblib.hash(vars(estimator))
+        # The optimiser's state changes in place: a pass that fails gives it up, not the model.
+        kept = method == "fit" or getattr(estimator, "_state", None) is None
+        before = {name: joblib.hash(a) for name, a in vars(estimator).items() if name != "_state"}
         calls.clear()
         with monkeypatch.context() as patched, pytest.raises(error):
             patched.setattr(skdict.training, "train_step", interrupted)
             getattr(estimator, method)(X)
         assert len(calls) == 4
-        assert_unchanged(estimator, before)
-        assert_same_fit(estimator.partial_fit(X), undisturbed)
+        after = {name: joblib.hash(a) for name, a in vars(estimator).items() if name != "_state"}
+        assert after == before
+        assert kept or "_state" not in vars(estimator)
+        estimator.partial_fit(X)
+        if kept:
+            assert_same_fit(estimator, undisturbed)
 
 
 @each_estimator
