@@ -109,13 +109,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         fresh = not hasattr(self, "components_")
         with self._all_or_nothing() as before, use_threads(self.n_jobs):
             X = check_X(self, X, reset=fresh, method="partial_fit")
-            if not self._fit_given_dictionary(X):
+            if not self._fit_given_dictionary(X, resume=not fresh):
                 state = self._resume(X, fresh)
                 before.pop("_state", None)  # from here on it changes: no way back to it
                 self._partial_fit_from_data(X, state, fresh)
         return self
 
-    def _fit_given_dictionary(self, X):
+    def _fit_given_dictionary(self, X, resume=False):
         """Set the fitted attributes without training if there is a dictionary; did it?"""
         return False
 
@@ -159,9 +159,9 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         epochs = self._run(state, X, encoder, terms, plan, None)
         # Copies of the matrices, for the state goes on changing them.
         self._set_fitted(dataclasses.replace(state, params=_copied(state.params)), epochs)
-        self.n_iter_, self.n_steps_ = 1, state.step
+        self.n_iter_, self.n_steps_ = len(epochs), state.step
         if earlier is not None:
-            history, self.n_iter_ = earlier[0], earlier[1] + 1
+            history, self.n_iter_ = earlier[0], earlier[1] + len(epochs)
             self.history_ = {
                 name: np.concatenate([history.get(name, []), values])
                 for name, values in self.history_.items()
@@ -241,6 +241,8 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             epochs.append(epoch)
             if self.verbose:
                 print(self._progress(len(epochs), state, epoch))
+            if state.step < self.warmup:  # while alpha rises, so does the loss
+                continue
             waited = 0 if epoch.loss < best * (1 - self.tol) else waited + 1
             best = min(best, epoch.loss)
             if self.max_no_improvement is not None and waited >= self.max_no_improvement:
@@ -257,7 +259,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         warnings.warn(
             f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
             f"learning_rate={self.learning_rate}. Training stopped; the parameters are those of "
-            "the last finite epoch. Lower learning_rate.",
+            "the last finite pass, or those it began with. Lower learning_rate.",
             ConvergenceWarning,
             stacklevel=7,
         )

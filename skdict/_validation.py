@@ -25,7 +25,8 @@ def check_X(estimator, X, *, reset, method):
     X = _validated(estimator, X, reset)
     if not reset:
         _check_same_place(estimator, X, method)
-    return X if X.dtype in _FLOATING else X.astype(np.float64)
+    dtype = X.dtype.newbyteorder("=")
+    return X.astype(dtype if dtype in _FLOATING else np.float64, copy=False)
 
 
 def check_codes(estimator, Z):

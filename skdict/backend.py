@@ -10,7 +10,6 @@ from array_api_compat import (
     device,
     is_array_api_obj,
     is_cupy_array,
-    is_cupy_namespace,
     is_numpy_namespace,
     is_torch_array,
 )
@@ -51,17 +50,11 @@ def asarray_like(host_array, like, dtype=None):
     return xp.asarray(host_array, dtype=dtype, device=device(like))
 
 
-def floating(array):
-    """Cast to the dtype that computation runs in: float32 and float64 stay, float16 is float32.
-
-    Everything else becomes float64, as in scikit-learn.
-    """
-    xp = namespace(array)
-    return xp.astype(array, computation_dtype(array), copy=False)
-
-
 def computation_dtype(array):
-    """Dtype in which computation on `array` runs (see :func:`floating`)."""
+    """Dtype in which computation on `array` runs: its own, float32 for float16.
+
+    Everything that is not floating becomes float64, as in scikit-learn.
+    """
     xp = namespace(array)
     if array.dtype in (xp.float32, xp.float64):
         return array.dtype
@@ -77,10 +70,8 @@ __all__ = [
     "asarray_like",
     "computation_dtype",
     "device",
-    "floating",
     "generator",
     "is_array_api_obj",
-    "is_cupy_namespace",
     "is_host",
     "namespace",
     "to_numpy",

@@ -1,15 +1,10 @@
-"""Atoms of unit norm: the projection of a gradient on the sphere's tangent, and the way back.
+"""Atoms of unit norm.
 
-The optimiser fuses both with its update (:func:`skdict.kernels.adam.adam_unit_rows`).
+The optimiser keeps them so: :func:`skdict.kernels.adam.adam_unit_rows` projects the gradient on the
+tangent of the sphere and normalises after the step.
 """
 
 from skdict.backend import namespace
-
-
-def project_tangent(gradient, components):
-    """Remove from each row of `gradient` its component along the unit atom."""
-    xp = namespace(gradient)
-    return gradient - xp.sum(gradient * components, axis=1, keepdims=True) * components
 
 
 def unit_rows(components):

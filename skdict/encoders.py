@@ -27,15 +27,14 @@ class Context(NamedTuple):
     """Facts about the run; never arrays to learn.
 
     ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
-    are none; ``step``: optimiser steps taken before this one; ``training``: False in `transform`.
+    are none (so in `transform`); ``step``: optimiser steps taken before this one.
     """
 
     dead: object = None
     step: int = 0
-    training: bool = True
 
 
-INFERENCE = Context(training=False)
+INFERENCE = Context()
 
 
 class Affine:

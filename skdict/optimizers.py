@@ -43,9 +43,9 @@ class Adam:
 def rate_factor(step, warmup, decay_start, total):
     """Factor of the learning rate at `step`: a linear rise, one, a linear fall to zero.
 
-    `total` is the number of steps, None where it is not known; the fall begins at `decay_start`.
+    `total` is the number of steps; the fall begins at `decay_start`.
     """
     rise = min(1.0, (step + 1) / max(warmup, 1))
-    if total is None or step < decay_start or decay_start >= total:
+    if step < decay_start or decay_start >= total:
         return rise
     return rise * (total - step) / (total - decay_start)

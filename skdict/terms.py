@@ -60,13 +60,14 @@ class HeldReconstruction:
 class AuxK:
     """``weight ||Z D - E||² / 2n``: dead latents (head `aux`) explain the residual E, held.
 
-    Gao et al., arXiv 2406.04093, appendix A.2. Only dead latents see this term and Adam is blind to
-    the scale of a gradient, so the paper's division by the energy of E is left out; neither the
-    reconstruction of E nor E itself contains the bias.
+    Gao et al., arXiv 2406.04093, appendix A.2. Only dead latents see this term, so it competes with
+    no other, and neither the paper's division by the energy of E nor its weight of 1/32 is needed.
+    A small weight does harm: Adam remembers the larger gradients of the time when the latent was
+    alive, for thousands of steps. Neither the reconstruction of E nor E itself contains the bias.
     With R = Z D - E:  dZ = weight R Dᵀ / n,  dD = weight Zᵀ R / n.
     """
 
-    def __init__(self, weight=1 / 32):
+    def __init__(self, weight=1.0):
         self.weight = weight
 
     def hold(self, X, heads, params, context):

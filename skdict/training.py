@@ -36,15 +36,13 @@ class TrainState:
     """Everything that changes while training; copyable and picklable.
 
     ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: host array,
-    samples since each latent fired; ``statistics``: running values of activations; ``step``,
-    ``n_seen``: steps taken, samples seen; ``random``: host stream; ``center`` (d,) and ``scale``:
-    of the data.
+    samples since each latent fired; ``step`` and ``n_seen``: steps taken, samples seen;
+    ``random``: host stream; ``center`` (d,) and ``scale``: of the data.
     """
 
     params: dict
     optimizer: dict
     silent_for: np.ndarray
-    statistics: dict
     step: int
     n_seen: int
     random: np.random.Generator
@@ -83,7 +81,6 @@ def start(params, X, random, center, scale):
         params=params,
         optimizer=OPTIMIZER.init(params),
         silent_for=np.zeros(n_components, dtype=np.int64),
-        statistics={},
         step=0,
         n_seen=0,
         random=random,
@@ -153,11 +150,11 @@ def train(state, X, encoder, terms, settings, plan, order=None):
 
 
 class Plan:
-    """How many steps, and when the rate begins to fall; one pass without end for `partial_fit`."""
+    """How many steps, and when the rate begins to fall; without a fall where decay is 0."""
 
-    def __init__(self, first_step, total, decay, known_end=True):
+    def __init__(self, first_step, total, decay):
         self.end = first_step + total
-        self.length = round(decay * total) if known_end else 0
+        self.length = round(decay * total)
         self.decay_start = self.end - self.length
 
     def done(self, step):

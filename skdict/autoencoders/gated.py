@@ -84,7 +84,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Of Adam.
     warmup : int, default=100
         Steps over which the rate and alpha rises linearly from zero.
@@ -178,7 +178,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         resample_dead=True,
         batch_size=256,
         max_iter="auto",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         warmup=100,
         decay=0.2,
         tol=0.0,

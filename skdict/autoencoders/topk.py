@@ -50,9 +50,8 @@ class TopK:
         d_bias = namespace(params["encoder_bias"]).zeros_like(params["encoder_bias"])
         for name, Z in heads.items():
             if Z is not None:
-                d_A = codes.with_entries(
-                    Z, codes.entries(d_heads[name]) * codes.positive(codes.entries(Z))
-                )
+                slope = codes.positive(codes.entries(Z))
+                d_A = codes.with_entries(d_heads[name], codes.entries(d_heads[name]) * slope)
                 d_U.append(d_A)
                 d_bias += codes.column_sum(d_A)
         return d_U, {"encoder_bias": d_bias}
@@ -82,7 +81,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Of Adam.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
@@ -140,9 +139,9 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     Notes
     -----
     Departures from the paper, all in the direction of small data: the dead are counted in samples
-    (10,000 instead of ten million tokens), the auxiliary loss is not divided by the energy of the
-    residual, since only dead latents see it and Adam is blind to its scale, and k_aux is half the
-    number of features.
+    (10,000 instead of ten million tokens), the auxiliary loss has weight one, undivided, since only
+    dead latents see it (with 1/32 more of them stay dead), and k_aux is half the number of
+    features.
 
     References
     ----------
@@ -175,7 +174,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         k=32,
         batch_size=256,
         max_iter="auto",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         warmup=100,
         decay=0.2,
         tol=0.0,

@@ -1,7 +1,10 @@
 """What all coders share: a given dictionary, an offset, and first atoms from the data."""
 
+import copy
+
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_array
 
 from skdict import training
@@ -22,8 +25,8 @@ class BaseCoder(BaseDictionaryEstimator):
     resample_dead = True  # unused atoms are replaced by badly coded samples
     _scale_attribute = "_scale"  # of training only: parameters of coders are in the units of X
 
-    def _fit_given_dictionary(self, X):
-        vars(self).pop("dictionary_", None)  # of an earlier fit
+    def _fit_given_dictionary(self, X, resume=False):
+        earlier = vars(self).pop("dictionary_", None)
         if self.dictionary is None:
             return False
         name = type(self).__name__
@@ -31,7 +34,7 @@ class BaseCoder(BaseDictionaryEstimator):
         self._parts(1, 1.0)  # checks parameters that only make sense together
         bias = 0.0
         if hasattr(self.dictionary, "fit"):
-            self.dictionary_ = clone(self.dictionary).fit(X, None)
+            self.dictionary_ = self._fitted_dictionary(X, earlier if resume else None)
             atoms = getattr(self.dictionary_, "components_", None)
             if atoms is None:
                 raise ValueError(
@@ -48,7 +51,7 @@ class BaseCoder(BaseDictionaryEstimator):
                 f"{atoms.shape[0]} atoms. Leave n_components at 'auto' with a given dictionary."
             )
         dtype = computation_dtype(X)
-        self.components_ = asarray_like(to_numpy(atoms), X, dtype)
+        self.components_ = asarray_like(to_numpy(atoms).copy(), X, dtype)
         bias = self._offset(X.shape[1]) if self.offset is not None else to_numpy(bias)
         bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), (X.shape[1],))
         self.decoder_bias_ = asarray_like(bias.copy(), X, dtype)
@@ -58,6 +61,19 @@ class BaseCoder(BaseDictionaryEstimator):
         self.loss_curve_, self.history_ = [], {}
         self.n_iter_ = self.n_steps_ = 0
         return True
+
+    def _fitted_dictionary(self, X, earlier):
+        if earlier is None:
+            return clone(self.dictionary).fit(X, None)
+        if isinstance(earlier, FrozenEstimator):
+            return earlier
+        if not hasattr(earlier, "partial_fit"):
+            raise ValueError(
+                f"{type(self).__name__}: dictionary={self.dictionary!r} has no partial_fit, so it "
+                "cannot go on learning. Call fit with all of X, or wrap a fitted one in "
+                "sklearn.frozen.FrozenEstimator."
+            )
+        return copy.deepcopy(earlier).partial_fit(X)
 
     def _n_components(self):
         if self.n_components == "auto" and self.dictionary is not None:

@@ -49,7 +49,7 @@ class Pursuit:
         # much as one step for each component.
         norms, D = norms_and_units(components)
         m = components.shape[0]
-        steps = m if self.k is None else self.k
+        steps = min(m, components.shape[1]) if self.k is None else self.k
         pays = is_host(namespace(components)) and m <= _LARGEST_GRAM and n_samples * steps >= m
         return norms, D, matmul(D, D.T) if pays else None
 
@@ -89,7 +89,7 @@ class MatchingPursuitCoder(BaseCoder):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Of Adam, on the atoms.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
@@ -182,7 +182,7 @@ class MatchingPursuitCoder(BaseCoder):
         dict_init=None,
         batch_size=256,
         max_iter="auto",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         warmup=100,
         decay=0.2,
         tol=0.0,

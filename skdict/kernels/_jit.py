@@ -19,8 +19,3 @@ def jit(function):
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # numba: "no locator available"
         return njit(**OPTIONS)(function)
-
-
-def inline(function):
-    """Compile a helper that is inlined into the kernels of its module."""
-    return njit(inline="never", **OPTIONS)(function)

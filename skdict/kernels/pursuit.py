@@ -8,8 +8,9 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     """Sparse codes of each row of X over the atoms D by greedy selection.
 
     Every step selects the atom with the largest absolute correlation with the residual (the largest
-    positive one if `positive`; the lowest index among equal ones), until `k` steps are made or the
-    norm of the residual is at most `residual_tol`, or nothing is left to select.
+    positive one if `positive`; the lowest index among equal ones), until `k` steps are made
+    (``"mp"``) or `k` atoms held (``"omp"``), or the norm of the residual is at most `residual_tol`,
+    or nothing is left to select.
 
     - ``"mp"`` (Mallat & Zhang 1993) adds the correlation to the code and may select an atom again.
     - ``"omp"`` (Pati et al. 1993) refits the codes on all selected atoms by least squares, or by

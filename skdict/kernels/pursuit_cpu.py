@@ -20,28 +20,41 @@ _ENDLESS = np.iinfo(np.int64).max
 
 
 def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
-    n, m = X.shape[0], D.shape[0]
+    n = X.shape[0]
     G = np.empty((0, 0), dtype=X.dtype) if gram is None else gram
-    tol = -1.0 if residual_tol is None else float(residual_tol)
     code = {"mp": _mp, "omp": _omp_positive if positive else _omp}[algorithm]
-    # Without k, OMP ends when the atoms span the features, MP when only rounding errors are left.
-    slots = min(m, X.shape[1] if algorithm == "omp" and not positive else m)
     steps = _ENDLESS if k is None else k
-    slots = min(slots, steps)
+    slots = _most_atoms(k, D.shape, algorithm)
     parts = [None] * -(-n // _ROWS)
 
     def block(start, stop):
         rows = np.ascontiguousarray(X[start:stop])
-        shape = (stop - start, slots)
-        indices, values = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=X.dtype)
+        # Each sample is divided by its largest entry, so that squares neither overflow nor vanish.
+        size = np.max(np.abs(rows), axis=1, keepdims=True)
+        size[size == 0] = 1
+        rows = rows / size
+        tol = np.full(rows.shape[0], -1.0)
+        if residual_tol is not None:
+            tol = float(residual_tol) / size[:, 0].astype(np.float64)
+        indices = np.empty((stop - start, slots), dtype=np.int32)
+        values = np.empty((stop - start, slots), dtype=X.dtype)
         counts = np.empty(stop - start, dtype=np.int64)
         code(rows, rows @ D.T, D, G, steps, tol, positive, indices, values, counts)
         kept = np.arange(slots) < counts[:, None]
-        parts[start // _ROWS] = counts, indices[kept], values[kept]
+        scaled = values[kept] * np.repeat(size[:, 0], counts)
+        parts[start // _ROWS] = counts, indices[kept], scaled
 
     threads.current().blocks(block, n, _ROWS)
     counts, indices, values = (np.concatenate(arrays) for arrays in zip(*parts))
     return np.concatenate([[0], np.cumsum(counts)]), indices, values
+
+
+def _most_atoms(k, shape, algorithm):
+    """Atoms that a pursuit over a dictionary of this shape may hold at a time."""
+    m, d = shape
+    # OMP's are independent but for the newest, which is tested once it is there.
+    most = m if algorithm == "mp" else min(m, d + 1)
+    return most if k is None else min(most, k)
 
 
 @jit
@@ -128,13 +141,14 @@ def _mp(X, C, D, G, k, tol, positive, indices, values, counts):
     gram_row = np.empty(m, dtype=X.dtype)
     for row in range(X.shape[0]):
         x = X[row]
+        bound = tol[row]
         c = C[row]
         square = _square_norm(x)
         least = _ROUNDING * eps * np.sqrt(square)
         estimate = square
         count = 0
         for _ in range(k):
-            if _done(estimate, square, tol, x, D, support, codes, count):
+            if _done(estimate, square, bound, x, D, support, codes, count):
                 break
             j = _best(c, positive)
             if j < 0 or abs(c[j]) <= least:
@@ -179,15 +193,16 @@ def _omp(X, C, D, G, k, tol, positive, indices, values, counts):
     support = np.empty(k, dtype=np.int64)
     for row in range(X.shape[0]):
         x = X[row]
+        bound = tol[row]
         c = C[row]
         square = _square_norm(x)
         least = _ROUNDING * eps * np.sqrt(square)
         estimate = square
         count = 0
         while count < k:
-            if tol >= 0 and estimate <= tol * tol + 1e-4 * square:
+            if bound >= 0 and estimate <= bound * bound + 1e-4 * square:
                 _solve_upper(L, gamma, count, codes)
-                if _done(estimate, square, tol, x, D, support, codes, count):
+                if _done(estimate, square, bound, x, D, support, codes, count):
                     break
             j = _best(c, positive)
             if j < 0 or abs(c[j]) <= least:
@@ -298,6 +313,7 @@ def _omp_positive(X, C, D, G, k, tol, positive, indices, values, counts):
     barred = np.zeros(m, dtype=np.bool_)
     for row in range(X.shape[0]):
         x = X[row]
+        bound = tol[row]
         barred[:] = False
         c[:] = C[row]
         square = _square_norm(x)
@@ -305,7 +321,7 @@ def _omp_positive(X, C, D, G, k, tol, positive, indices, values, counts):
         estimate = square
         count = 0
         while count < k:
-            if _done(estimate, square, tol, x, D, support, codes, count):
+            if _done(estimate, square, bound, x, D, support, codes, count):
                 break
             for i in range(m):
                 c[i] = 0 if barred[i] else c[i]

@@ -42,20 +42,23 @@ class Threads:
             for start in starts:
                 function(start, min(start + starts.step, n_rows))
             return
-        queue = itertools.count()
+        queue, stop = itertools.count(), threading.Event()
 
-        def work(threads):
-            token = _current.set(threads)
+        def run(inner):
+            token = _current.set(inner)
             try:
-                while (block := next(queue)) < len(starts):
+                while (block := next(queue)) < len(starts) and not stop.is_set():
                     function(starts[block], min(starts[block] + starts.step, n_rows))
+            except BaseException:
+                stop.set()  # an error, or Ctrl-C: the other threads end with their block
+                raise
             finally:
                 _current.reset(token)
 
         n_workers = min(self.n_threads, len(starts))
-        futures = [_pool().submit(work, inner) for inner in self._inner[1:n_workers]]
+        futures = [_pool().submit(run, inner) for inner in self._inner[1:n_workers]]
         try:
-            work(self._inner[0])
+            run(self._inner[0])
         finally:
             errors = [future.exception() for future in futures if not future.cancel()]
         for error in filter(None, errors):
@@ -149,9 +152,12 @@ def _pool():
 
 
 def _after_fork():
-    # Threads do not survive a fork, nor does a lock that another thread held.
+    # Threads do not survive a fork, nor does a lock that another thread held, and fits that were
+    # under way in the parent never end here.
     global _executor, _lock
     _executor, _lock = None, threading.Lock()
+    _blas["users"] = 0
+    _current.set(None)
 
 
 if hasattr(os, "register_at_fork"):

@@ -311,7 +311,8 @@ def test_duplicated_atoms_are_taken_once(implementation, problem, positive):
 def test_a_dependent_atom_is_passed_over(implementation, positive):
     # would catch: huge codes of an atom that the others span to rounding, or an atom that is
     # passed over in one sample and missing in the next
-    D = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 1e-8, 0], [0, 0, 0, 1]])
+    D = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 1e-7, 0], [0, 0, 0, 1]])
+    D /= norms(D)[:, None]
     X = np.array([[3.0, 1.0, 1.0, 1e-9], 3 * D[2], [3.0, 1.0, 1.0, 1e-9]])
     Z = code(implementation, X, D, 3, positive=positive)
     first = np.array([3.0, 1.0, 0.0, 1e-9])  # the dependent atom would be the third
@@ -319,17 +320,18 @@ def test_a_dependent_atom_is_passed_over(implementation, positive):
 
 
 @pytest.mark.parametrize("how", ALGORITHMS)
-def test_larger_problems_of_coherent_atoms(how):
-    # would catch: what needs many atoms, such as several that leave in one refit
+@pytest.mark.parametrize("mean", [0.0, 0.8])
+def test_larger_problems(how, mean):
+    # would catch: what needs many atoms, such as several that would leave in one refit
     rng = np.random.default_rng(10)
-    D = rng.standard_normal((60, 20)) + 0.8
+    D = rng.standard_normal((60, 30)) + mean
     D /= norms(D)[:, None]
-    X = np.maximum(rng.standard_normal((40, 60)), 0) @ D + 0.3 * rng.standard_normal((40, 20))
+    X = rng.standard_normal((60, 30)) + mean / 2
     results = []
     for kernels in (pursuit_cpu, pursuit_reference):
-        indptr, indices, values = kernels.pursuit(X, D, 12, None, *how, D @ D.T)
-        results.append(sp.csr_array((values, indices, indptr), shape=(40, 60)).toarray())
-    assert_allclose(results[0], results[1], rtol=1e-6, atol=1e-8)
+        indptr, indices, values = kernels.pursuit(X, D, 30, None, *how, D @ D.T)
+        results.append(sp.csr_array((values, indices, indptr), shape=(60, 60)).toarray())
+    assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("positive", [False, True])

@@ -264,9 +264,14 @@ def test_buffers():
 
 
 def _blocks_in_child(queue):
+    both = threading.Barrier(2, timeout=20)  # broken unless there are two threads again
     done = []
-    with use_threads(2):
-        threads.Threads(2).blocks(lambda start, stop: done.append(start), 6, 1)
+
+    def block(start, stop):
+        both.wait()
+        done.append(start)
+
+    threads.Threads(2).blocks(block, 6, 1)
     queue.put(sorted(done))
 
 
@@ -275,7 +280,7 @@ def _blocks_in_child(queue):
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_has_its_own_pool():
-    # would catch: a child that waits for threads that only its parent has
+    # would catch: a child that waits for threads which only its parent has, or does without
     threads.Threads(2).blocks(lambda start, stop: None, 6, 1)  # the parent's pool has threads
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
