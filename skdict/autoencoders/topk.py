@@ -155,7 +155,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     >>> X, dictionary, codes = make_superposition(
     ...     2000, n_components=16, n_features=8, k=3, random_state=0
     ... )
-    >>> sae = TopKAutoencoder(16, k=3, max_iter=20, random_state=0).fit(X)
+    >>> sae = TopKAutoencoder(16, k=3, max_iter=50, random_state=0).fit(X)
     >>> sae.transform(X).shape
     (2000, 16)
     >>> bool(sae.score(X) > 0.8)

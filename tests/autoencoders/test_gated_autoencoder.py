@@ -25,7 +25,7 @@ def test_magnitudes_are_hardly_shrunk():
     # Catches a penalty that reaches the magnitudes: at like L0, gamma is close to one, above L1's.
     X, _, _ = make_superposition(5000, 32, 16, 3, random_state=0)
     found = {}
-    for cls, alpha in ((SparseAutoencoder, 0.6), (GatedAutoencoder, 0.6)):
+    for cls, alpha in ((SparseAutoencoder, 0.6), (GatedAutoencoder, 0.9)):
         sae = cls(32, alpha=alpha, max_iter=80, random_state=0).fit(X)
         codes = sae.transform(X)
         found[cls] = shrinkage(X, sae.inverse_transform(codes)), mean_l0(codes), sae.score(X)
