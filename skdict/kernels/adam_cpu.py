@@ -10,14 +10,14 @@ _ENTRIES = 1 << 15  # that a thread takes at a time
 
 def adam(param, grad, mean, square, rate, beta1, beta2, epsilon):
     flat = (param.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1))
-    scalars = _scalars(param.dtype, rate, beta1, beta2, epsilon)
+    scalars = _scalars(param.dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
     threads.current().blocks(
         lambda start, stop: _adam(*flat, *scalars, start, stop), param.size, _ENTRIES
     )
 
 
 def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
-    scalars = _scalars(param.dtype, rate, beta1, beta2, epsilon)
+    scalars = _scalars(param.dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
     threads.current().blocks(
         lambda start, stop: _adam_unit_rows(param, grad, mean, square, *scalars, start, stop),
         param.shape[0],
@@ -26,21 +26,23 @@ def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
 
 
 def _scalars(dtype, *numbers):
+    # 1 - beta in double precision: in float32 0.999 leaves 5e-5 of an error in the difference.
     return [dtype.type(number) for number in numbers]
 
 
 @jit
-def _adam(param, grad, mean, square, rate, beta1, beta2, epsilon, start, stop):
-    one = param.dtype.type(1)
+def _adam(param, grad, mean, square, rate, beta1, rest1, beta2, rest2, epsilon, start, stop):
     for c in range(np.uint64(start), np.uint64(stop)):
         g = grad[c]
-        mean[c] = beta1 * mean[c] + (one - beta1) * g
-        square[c] = beta2 * square[c] + (one - beta2) * g * g
+        mean[c] = beta1 * mean[c] + rest1 * g
+        square[c] = beta2 * square[c] + rest2 * g * g
         param[c] -= rate * mean[c] / (np.sqrt(square[c]) + epsilon)
 
 
 @jit
-def _adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon, start, stop):
+def _adam_unit_rows(
+    param, grad, mean, square, rate, beta1, rest1, beta2, rest2, epsilon, start, stop
+):
     d = np.uint64(param.shape[1])
     one = param.dtype.type(1)
     for row in range(start, stop):
@@ -51,8 +53,8 @@ def _adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon, star
         norm2 = param.dtype.type(0)
         for c in range(d):
             g = grad[j, c] - radial * param[j, c]
-            mean[j, c] = beta1 * mean[j, c] + (one - beta1) * g
-            square[j, c] = beta2 * square[j, c] + (one - beta2) * g * g
+            mean[j, c] = beta1 * mean[j, c] + rest1 * g
+            square[j, c] = beta2 * square[j, c] + rest2 * g * g
             param[j, c] -= rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)
             norm2 += param[j, c] * param[j, c]
         inverse = one / np.sqrt(norm2) if norm2 > 0 else one

@@ -98,6 +98,8 @@ def use_threads(n_jobs=None):
 
 
 def _count(n_jobs):
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 is out of range. Choose 1 or more, -1 for all cores, or None.")
     if n_jobs is not None:
         return max(1, min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count()))
     if getattr(get_active_backend()[0], "nesting_level", 0):
