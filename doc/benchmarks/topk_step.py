@@ -101,8 +101,8 @@ def run(name, shape, rounds):
     print(
         f"batch {batch}, features {d}, components {m}, k {k}:\n"
         f"    product {1e3 * statistics.median(times['product']):.1f} ms, "
-        f"step {1e3 * statistics.median(times['step']):.1f} ms, "
-        f"\n    ratio median {statistics.median(ratios):.2f} "
+        f"step {1e3 * statistics.median(times['step']):.1f} ms\n"
+        f"    ratio median {statistics.median(ratios):.2f} "
         f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {rounds} rounds)"
     )
 
