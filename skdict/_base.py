@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdict import codes, training
+from skdict import codes, encoding, training
 from skdict._sklearn import (
     Integral,
     Interval,
@@ -26,19 +26,15 @@ from skdict._validation import check_codes, check_X
 from skdict.backend import (
     asarray_like,
     computation_dtype,
-    device,
     generator,
-    is_host,
     namespace,
     to_numpy,
 )
 from skdict.constraints import unit_rows
-from skdict.encoders import INFERENCE
 from skdict.kernels.threads import use_threads
 
 AUTO_STEPS = 4000  # that max_iter="auto" aims at
 AUTO_EPOCHS = (6, 500)  # and its bounds
-_BLOCK_ROWS = 1024  # rows encoded at a time
 
 
 class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -343,7 +339,12 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self._check_container()
         with use_threads(self.n_jobs) as threads:
             X = check_X(self, X, reset=False, method="transform")
-            return self._encode(X, threads)
+            params, encoder = self._inference(X.shape[0])
+            if not self.sparse_output:
+                return encoding.encode(X, params, encoder, threads)
+            parts = encoding.encode_sparse(X, params, encoder, threads)
+            shape = (X.shape[0], self.components_.shape[0])
+            return as_configured(sp.csr_array(parts, shape=shape))
 
     def _check_container(self):
         container = output_config("transform", self)["dense"]
@@ -352,26 +353,6 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 f"{type(self).__name__}: {container} cannot hold sparse codes. Set "
                 "sparse_output=False, or disable it with set_output(transform='default')."
             )
-
-    def _encode(self, X, threads):
-        params, encoder = self._inference(X.shape[0])
-        shape = (X.shape[0], self.components_.shape[0])
-        size = _BLOCK_ROWS if X.shape[0] >= 2 * _BLOCK_ROWS else max(1, -(-X.shape[0] // 2))
-        parts = [None] * -(-X.shape[0] // size)
-        xp = namespace(self.components_)
-        dtype = self.components_.dtype
-        out = None if self.sparse_output else xp.zeros(shape, dtype=dtype, **_device(X))
-
-        def block(start, stop):
-            rows = training.to_units(X[start:stop, :], _zero(self.decoder_bias_), 1)
-            Z = encoder.forward(rows, params, INFERENCE)[0]["codes"]
-            if self.sparse_output:
-                parts[start // size] = codes.to_csr(Z)
-            else:
-                out[start:stop, :] = codes.to_dense(Z)
-
-        threads.blocks(block, X.shape[0], size)
-        return _join(parts, shape) if self.sparse_output else out
 
     def _inference(self, n_samples):
         """Parameters and encoder for `transform`, in the units of X."""
@@ -417,24 +398,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         check_is_fitted(self)
         with use_threads(self.n_jobs):
             X = check_X(self, X, reset=False, method="score")
-            return self._explained_variance(X)
-
-    def _explained_variance(self, X):
-        params, encoder = self._inference(X.shape[0])
-        sums = np.zeros(X.shape[1])
-        squares = residual = 0.0
-        shift = to_numpy(X[:1, :]).astype(np.float64)  # exact zeros where X is constant
-        for start in range(0, X.shape[0], _BLOCK_ROWS):
-            stop = min(start + _BLOCK_ROWS, X.shape[0])
-            rows = training.to_units(X[start:stop, :], _zero(self.decoder_bias_), 1)
-            Z = encoder.forward(rows, params, INFERENCE)[0]["codes"]
-            X_hat = codes.decode(Z, self.components_) + self.decoder_bias_
-            residual += np.sum(np.square(to_numpy(X_hat - rows), dtype=np.float64))
-            centred = to_numpy(rows) - shift
-            sums += centred.sum(axis=0)
-            squares += np.sum(np.square(centred))
-        total = squares - np.sum(np.square(sums)) / X.shape[0]
-        return float(1 - residual / total) if total > 0 else math.nan
+            return encoding.explained_variance(X, *self._inference(X.shape[0]))
 
     # ------------------------------------------------------------------ scikit-learn
 
@@ -455,25 +419,3 @@ def _all_finite(params):
 
 def _copied(params):
     return {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}
-
-
-def _zero(vector):
-    return namespace(vector).zeros_like(vector)
-
-
-def _device(X):
-    return {} if is_host(namespace(X)) else {"device": device(X)}
-
-
-def _join(parts, shape):
-    values, indices, indptr = zip(*parts, strict=True)
-    offsets = np.cumsum([0, *(part.size for part in indices)])
-    small = offsets[-1] <= np.iinfo(np.int32).max  # scipy wants both index arrays of one dtype
-    pointers = [np.zeros(1, dtype=np.int64)]
-    pointers += [p[1:] + o for p, o in zip(indptr, offsets, strict=False)]
-    joined = (
-        np.concatenate(values),
-        np.concatenate(indices),
-        np.concatenate(pointers).astype(np.int32 if small else np.int64),
-    )
-    return as_configured(sp.csr_array(joined, shape=shape))
