@@ -776,3 +776,28 @@ def test_grid_search_in_a_pipeline(cls, grid):
     np.testing.assert_allclose(
         search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"]
     )
+
+
+def test_early_stopping_waits_for_the_penalty():
+    # Catches a rising alpha, and with it a rising loss, taken for an end of the improvement.
+    X = data(64)
+    shared = {"batch_size": 64, "warmup": 60, "max_iter": 300, "max_no_improvement": 2}
+    sae = small(SparseAutoencoder, alpha=1.0, **shared).fit(X)
+    assert sae.n_steps_ > 60 + 0.2 * 300
+
+
+@each_estimator
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_foreign_byte_order(make, dtype):
+    # Catches another precision, or other numbers, for arrays that were written on another machine.
+    X = data(dtype=dtype)
+    foreign = X.astype(X.dtype.newbyteorder())
+    assert_same_fit(make().fit(foreign), make().fit(X))
+    assert make().fit(foreign).transform(foreign).dtype == dtype
+
+
+@each_estimator
+def test_no_jobs_is_refused(make):
+    # Catches a message that leaves out what to choose.
+    with pytest.raises(ValueError, match=r"n_jobs=0 .* Choose 1 or more, -1 .* or None"):
+        make(n_jobs=0).fit(data())

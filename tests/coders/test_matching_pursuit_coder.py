@@ -368,3 +368,47 @@ def test_unused_atoms_are_replaced():
     unused = [np.all(coder.transform(X) == 0, axis=0).sum() for coder in (never, soon)]
     assert unused[0] >= 8 and unused[1] <= 2
     assert soon.score(X) > never.score(X)
+
+
+def test_a_given_dictionary_is_copied():
+    # Catches a model that changes when the caller goes on using the array.
+    X = data()
+    D = np.random.default_rng(0).standard_normal((9, X.shape[1]))
+    coder = MatchingPursuitCoder(k=2, dictionary=D).fit(X)
+    before = coder.transform(X)
+    D[:] = 0
+    np.testing.assert_array_equal(coder.transform(X), before)
+
+
+def test_partial_fit_goes_on_with_the_dictionary():
+    # Catches an estimator that starts afresh with each block, and forgets the ones before.
+    X = data(200)
+    learned = small(TopKAutoencoder)
+    coder = MatchingPursuitCoder(k=2, dictionary=learned).partial_fit(X[:100])
+    first = coder.components_.copy()
+    coder.partial_fit(X[100:])
+    alone = small(TopKAutoencoder).fit(X[:100]).partial_fit(X[100:])
+    np.testing.assert_array_equal(coder.components_, alone.components_)
+    assert np.abs(coder.components_ - first).max() > 0
+    assert not hasattr(learned, "components_")
+
+
+def test_partial_fit_needs_a_dictionary_that_can_go_on():
+    # Catches a silent refit on the last block alone.
+    X = data()
+    coder = MatchingPursuitCoder(k=2, dictionary=PCA(3)).fit(X)
+    with pytest.raises(ValueError, match="no partial_fit"):
+        coder.partial_fit(X)
+
+
+@pytest.mark.parametrize("algorithm", ["omp", "mp"])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_sizes_whose_squares_are_no_numbers(size, algorithm, positive):
+    # Catches an absolute threshold, or squares that overflow or vanish.
+    X = data()
+    D = np.random.default_rng(0).standard_normal((9, X.shape[1]))
+    coder = MatchingPursuitCoder(k=3, dictionary=D, algorithm=algorithm, positive=positive)
+    usual, other = coder.fit(X).transform(X), coder.fit(X * size).transform(X * size)
+    assert np.abs(usual).max() > 0
+    np.testing.assert_allclose(other / size, usual, rtol=1e-9)

@@ -292,3 +292,41 @@ def test_a_forked_process_has_its_own_pool():
         child.kill()
     assert not alive and child.exitcode == 0
     assert queue.get() == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_error_ends_the_other_threads(two_cores):
+    # would catch: Ctrl-C that waits until all other blocks are done
+    done, other_is_in, failed = [], threading.Event(), threading.Event()
+
+    def block(start, stop):
+        if start == 0:
+            assert other_is_in.wait(30)
+            raise KeyboardInterrupt
+        other_is_in.set()
+        failed.wait(0.2)
+        done.append(start)
+
+    with use_threads(2) as pool, pytest.raises(KeyboardInterrupt):
+        pool.blocks(block, 100, 1)
+    assert len(done) < 10
+
+
+def _use_in_child(queue):
+    queue.put(threads._blas["users"])
+    with use_threads(1):
+        queue.put(threads._blas["users"])
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
+)
+def test_a_process_forked_during_a_fit_holds_blas_itself(two_blas_threads):
+    # would catch: a child that believes BLAS to be held by fits that never end in it, and deadlocks
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with use_threads(2):
+        child = context.Process(target=_use_in_child, args=(queue,))
+        child.start()
+        assert [queue.get(timeout=30), queue.get(timeout=30)] == [0, 1]
+        child.join(30)
+    assert child.exitcode == 0
