@@ -29,6 +29,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skdict.kernels.dense
+import skdict.kernels.threads
 import skdict.training
 from skdict import GatedAutoencoder, MatchingPursuitCoder, SparseAutoencoder, TopKAutoencoder
 from skdict.metrics import explained_variance
@@ -156,8 +158,10 @@ def test_use_before_fit(make, method):
 
 
 @each_estimator
-def test_same_seed_same_bits_for_any_n_jobs(make):
+def test_same_seed_same_bits_for_any_n_jobs(make, monkeypatch):
     # Catches sums whose order depends on threads; the problem is cut in several blocks everywhere.
+    monkeypatch.setattr(skdict.kernels.threads, "_SMALL", 0)
+    monkeypatch.setattr(skdict.kernels.dense, "_SMALL", 0)
     X = data(3000, 48, dtype="float32")
     changes = {"n_components": 192, "batch_size": 1200, "max_iter": 2}
     one = make(n_jobs=1, **changes).fit(X)

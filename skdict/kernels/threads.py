@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 _lock = threading.Lock()
 _executor = None
 _controller = None
-_SMALL = 1 << 18  # multiply-adds below which a second thread does not pay
+_SMALL = 1 << 20  # multiply-adds below which a second thread does not pay
 _blas = {"users": 0}
 
 
