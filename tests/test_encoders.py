@@ -164,10 +164,11 @@ def test_dtype_is_kept(xp, encoder, dtype):
         assert to_numpy(codes.entries(Z)).dtype == dtype
 
 
-def test_tiles_change_nothing():
+def test_tiles_change_nothing(monkeypatch):
     # would catch: tiles joined in another order, or views of a buffer that the next one overwrites
     encoder = Affine(TopK(3, 2))
     tiny = problem(np.random.default_rng(0), n=1300, m=70, d=40)
+    monkeypatch.setattr(dense, "_SMALL", 0)
     assert dense.tile_rows(1300, 70 * 40) < 1300  # else there is one tile
     params, context = to(namespace(tiny.X), encoder, tiny), Context(tiny.dead)
     results = []
