@@ -233,8 +233,9 @@ def test_gate_that_is_tied_and_unscaled_is_relu(xp):
     assert_allclose(heads["gate"], expected, atol=1e-13)
 
 
-def test_few_codes_are_sparse_and_many_are_dense():
+def test_few_codes_are_sparse_and_many_are_dense(monkeypatch):
     # would catch: a choice of representation that is upside down
+    monkeypatch.setattr(encoders, "DENSE_FROM", 0.2)  # the fixture above may hold another
     rng = np.random.default_rng(0)
     U = rng.standard_normal((50, 40))
     assert encoders.sparse_or_dense(U, np.zeros(40)) is U
