@@ -24,7 +24,7 @@ def cast(implementation, problem, dtype):
     )
 
 
-def close(actual, expected, dtype):
+def assert_close(actual, expected, dtype):
     assert_allclose(to_numpy(actual), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
     assert to_numpy(actual).dtype == dtype
 
@@ -35,7 +35,7 @@ def test_decode(implementation, dtype, problem):
     # would catch: a remainder of entries of a row lost, empty rows left uninitialised
     p = cast(implementation, problem, dtype)
     Z_D = implementation.load("products").decode(p.indptr, p.indices, p.values, p.D)
-    close(Z_D, problem.dense @ problem.D, dtype)
+    assert_close(Z_D, problem.dense @ problem.D, dtype)
 
 
 @FEWER
@@ -45,7 +45,7 @@ def test_codes_gradient(implementation, dtype, problem):
     p = cast(implementation, problem, dtype)
     gradient = implementation.load("products").codes_gradient(p.indptr, p.indices, p.D, p.G)
     rows = np.repeat(np.arange(len(problem.dense)), np.diff(problem.indptr))
-    close(gradient, (problem.G @ problem.D.T)[rows, problem.indices], dtype)
+    assert_close(gradient, (problem.G @ problem.D.T)[rows, problem.indices], dtype)
 
 
 @FEWER
@@ -59,7 +59,7 @@ def test_add_outer(implementation, dtype, problem):
     columns = kernels.by_column(p.indptr, p.indices, problem.n_components)
     returned = kernels.add_outer(out, columns, p.values, p.G)
     assert returned is out
-    close(out, start + problem.dense.T @ problem.G, dtype)
+    assert_close(out, start + problem.dense.T @ problem.G, dtype)
 
 
 @FEWER
@@ -69,7 +69,7 @@ def test_column_sum_and_to_dense(implementation, dtype, problem):
     p = cast(implementation, problem, dtype)
     kernels = implementation.load("products")
     columns = kernels.by_column(p.indptr, p.indices, problem.n_components)
-    close(kernels.column_sum(columns, p.values), problem.dense.sum(axis=0), dtype)
+    assert_close(kernels.column_sum(columns, p.values), problem.dense.sum(axis=0), dtype)
     full = kernels.to_dense(p.indptr, p.indices, p.values, problem.n_components)
     assert_array_equal(to_numpy(full), problem.dense.astype(dtype))
 
