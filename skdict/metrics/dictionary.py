@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from skdict.backend import to_numpy
-from skdict.metrics.usage import as_matrix, check_number_in
+from skdict.metrics._checks import as_matrix, check_choice, check_number_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,16 +132,11 @@ def dictionary_match(
 
 
 def _check_options(metric, signed, matching, threshold):
-    _check_choice("metric", metric, ("cosine", "pearson"))
-    _check_choice("matching", matching, ("hungarian", "greedy"))
+    check_choice("dictionary_match", "metric", metric, ("cosine", "pearson"))
+    check_choice("dictionary_match", "matching", matching, ("hungarian", "greedy"))
     if not isinstance(signed, (bool, np.bool_)):
         raise TypeError(f"dictionary_match: signed={signed!r} is no boolean. Choose True or False.")
     check_number_in("dictionary_match", "threshold", threshold, low=0, high=1)
-
-
-def _check_choice(name, value, allowed):
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"dictionary_match: {name}={value!r} is unknown. Choose one of {allowed}.")
 
 
 def _check_atoms(components, true_components):

@@ -5,15 +5,21 @@ copied whole.
 """
 
 import math
-import warnings
-from numbers import Real
 
 import numpy as np
 from scipy.sparse import issparse
 
-from skdict.backend import device, is_array_api_obj, namespace
-
-BLOCK_ENTRIES = 2**18  # of one float64 block: 2 MB, which stays in a CPU's cache
+from skdict.backend import namespace
+from skdict.metrics._blocks import blocks, centre
+from skdict.metrics._checks import (
+    as_matrix,
+    canonical,
+    check_finite,
+    check_number_in,
+    check_range,
+    matrix_and_reconstruction,
+    undefined,
+)
 
 
 def explained_variance(X, X_hat):
@@ -56,16 +62,16 @@ def explained_variance(X, X_hat):
     0.9375
     """
     function = "explained_variance"
-    xp, X, X_hat = _matrix_and_reconstruction(function, X, X_hat)
-    first, mean = _centre(xp, function, X)
+    xp, X, X_hat = matrix_and_reconstruction(function, X, X_hat)
+    first, mean = centre(xp, function, X)
     residual_ss = total_ss = 0.0
-    for block, block_hat in zip(_blocks(xp, X), _blocks(xp, X_hat), strict=True):
-        _check_finite(xp, function, "X_hat", block_hat)
+    for block, block_hat in zip(blocks(xp, X), blocks(xp, X_hat), strict=True):
+        check_finite(xp, function, "X_hat", block_hat)
         residual_ss += float(xp.sum((block_hat - block) ** 2))
         total_ss += float(xp.sum((block - first - mean) ** 2))
-    _check_range(function, residual_ss, total_ss)
+    check_range(function, residual_ss, total_ss)
     if total_ss == 0:
-        return _undefined(function, "every column of X is constant. Pass more, or other, samples")
+        return undefined(function, "every column of X is constant. Pass more, or other, samples")
     return 1 - residual_ss / total_ss
 
 
@@ -107,19 +113,19 @@ def shrinkage(X, X_hat):
     0.75
     """
     function = "shrinkage"
-    xp, X, X_hat = _matrix_and_reconstruction(function, X, X_hat)
-    first, mean = _centre(xp, function, X)
+    xp, X, X_hat = matrix_and_reconstruction(function, X, X_hat)
+    first, mean = centre(xp, function, X)
     data_ss = reconstruction_ss = inner = 0.0
-    for block, block_hat in zip(_blocks(xp, X), _blocks(xp, X_hat), strict=True):
-        _check_finite(xp, function, "X_hat", block_hat)
+    for block, block_hat in zip(blocks(xp, X), blocks(xp, X_hat), strict=True):
+        check_finite(xp, function, "X_hat", block_hat)
         centred, centred_hat = block - first - mean, block_hat - first - mean
         data_ss += float(xp.sum(centred**2))
         reconstruction_ss += float(xp.sum(centred_hat**2))
         inner += float(xp.sum(centred * centred_hat))
-    _check_range(function, data_ss, reconstruction_ss)
+    check_range(function, data_ss, reconstruction_ss)
     # Constant reconstructions have inner = 0, which rounding turns into a ratio of +-1e16.
     if abs(inner) <= 1e-12 * math.sqrt(data_ss) * math.sqrt(reconstruction_ss):
-        return _undefined(
+        return undefined(
             function,
             "X and X_hat, less the mean of X, have inner product zero. Check that X varies and "
             "that the codes behind X_hat are not all zero",
@@ -240,129 +246,6 @@ def dense_fraction(Z, *, threshold=0.1):
     return _share(xp, density > threshold)
 
 
-# Checks at the public edge, also used by the other modules of skdict.metrics
-
-
-def as_matrix(function, name, X):
-    """Return `X` as a two-dimensional, non-empty array of real numbers in its own library."""
-    if issparse(X):
-        raise TypeError(
-            f"{function}: {name} is a sparse {X.format} matrix, and a dense array is needed. "
-            f"Pass {name}.toarray()."
-        )
-    if not is_array_api_obj(X) or isinstance(X, np.ndarray):
-        X = _as_numpy(function, name, X)
-    _check_kind_and_shape(function, name, X)
-    return X
-
-
-def check_number_in(function, name, value, *, low, high):
-    """Refuse what is not a real number in [low, high]."""
-    wanted = f"Choose a number in [{low}, {high}]."
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
-    if not low <= value <= high:
-        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
-
-
-def _as_numpy(function, name, X):
-    try:
-        return np.asarray(X)
-    except ValueError as error:  # ragged lists
-        raise ValueError(
-            f"{function}: {name} cannot become an array ({error}). Pass rows of equal length."
-        ) from error
-
-
-def _check_kind_and_shape(function, name, X):
-    if not namespace(X).isdtype(X.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(
-            f"{function}: {name} has dtype {X.dtype}, and real numbers are needed. "
-            f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
-        )
-    if X.ndim != 2:
-        raise ValueError(
-            f"{function}: {name} has {X.ndim} dimension(s), shape {tuple(X.shape)}, and two are "
-            "needed, one row per sample or atom. Reshape one row to (1, -1), one column to (-1, 1)."
-        )
-    if 0 in X.shape:
-        raise ValueError(
-            f"{function}: {name} is empty, shape {tuple(X.shape)}. "
-            "Pass at least one row and one column."
-        )
-
-
-def _check_finite(xp, function, name, block):
-    if xp.isdtype(block.dtype, "real floating") and not bool(xp.all(xp.isfinite(block))):
-        raise ValueError(
-            f"{function}: {name} contains NaN or infinity. Remove or impute those rows; in "
-            "codes and reconstructions they tell of a diverged fit."
-        )
-
-
-def _check_range(function, *sums):
-    if not all(math.isfinite(value) for value in sums):
-        raise ValueError(
-            f"{function}: a sum of squares exceeds the range of float64. "
-            "Divide X and X_hat by one number."
-        )
-
-
-def _matrix_and_reconstruction(function, X, X_hat):
-    X, X_hat = as_matrix(function, "X", X), as_matrix(function, "X_hat", X_hat)
-    xp = namespace(X)
-    if namespace(X_hat) is not xp:
-        raise TypeError(
-            f"{function}: X is a {_library(X)} array but X_hat is a {_library(X_hat)} array. "
-            "Convert one of them."
-        )
-    if device(X) != device(X_hat):
-        raise ValueError(
-            f"{function}: X is on {device(X)} but X_hat is on {device(X_hat)}. Move one of them."
-        )
-    if X.shape != X_hat.shape:
-        raise ValueError(
-            f"{function}: X_hat has shape {tuple(X_hat.shape)} but X has shape {tuple(X.shape)}. "
-            "Pass the reconstruction of this X: "
-            "estimator.inverse_transform(estimator.transform(X))."
-        )
-    return xp, X, X_hat
-
-
-def _library(X):
-    return type(X).__module__.split(".")[0]
-
-
-def _undefined(function, why):
-    warnings.warn(f"{function} is undefined and NaN: {why}.", UserWarning, stacklevel=3)
-    return math.nan
-
-
-# Sums over blocks of rows
-
-
-def _blocks(xp, X, dtype="float64"):
-    """Yield consecutive rows of `X` as blocks; `dtype=None` leaves them as they are."""
-    n_samples, n_columns = X.shape
-    n_rows = max(1, BLOCK_ENTRIES // n_columns)
-    for start in range(0, n_samples, n_rows):
-        block = X[start : min(start + n_rows, n_samples), :]
-        yield block if dtype is None else xp.astype(block, getattr(xp, dtype), copy=False)
-
-
-def _centre(xp, function, X):
-    """First row of `X`, and the mean of what is left when it is subtracted.
-
-    Kept apart, the two centre a constant column to exact zeros, whatever its size.
-    """
-    first = xp.astype(X[:1, :], xp.float64)
-    total = xp.zeros_like(first)
-    for block in _blocks(xp, X):
-        _check_finite(xp, function, "X", block)
-        total = total + xp.sum(block - first, axis=0, keepdims=True)
-    return first, total / X.shape[0]
-
-
 def _density(function, Z):
     xp, counts, n_samples = _counts(function, Z)
     return xp, xp.astype(counts, xp.float64) / n_samples
@@ -375,24 +258,14 @@ def _share(xp, mask):
 def _counts(function, Z):
     """Namespace, number of non-zeros of each column (int64), and number of rows."""
     if issparse(Z):
-        return namespace(), _sparse_counts(function, Z), Z.shape[0]
+        entries = canonical(function, Z).tocoo(copy=False)
+        counts = np.bincount(entries.col[entries.data != 0], minlength=Z.shape[1])
+        return namespace(), counts, Z.shape[0]
     Z = as_matrix(function, "Z", Z)
     xp = namespace(Z)
     counts = 0
-    for block in _blocks(xp, Z, dtype=None):
-        _check_finite(xp, function, "Z", block)
+    for block in blocks(xp, Z, dtype=None):
+        check_finite(xp, function, "Z", block)
         fired = block if xp.isdtype(block.dtype, "bool") else block != 0
         counts = counts + xp.sum(xp.astype(fired, xp.uint8), axis=0, dtype=xp.int64)
     return xp, counts, Z.shape[0]
-
-
-def _sparse_counts(function, Z):
-    _check_kind_and_shape(function, "Z", Z)
-    if Z.format not in ("csr", "csc"):
-        Z = Z.tocsr()
-    if not Z.has_canonical_format:  # duplicates are one entry, their sum
-        Z = Z.copy()
-        Z.sum_duplicates()
-    _check_finite(np, function, "Z", Z.data)
-    entries = Z.tocoo(copy=False)
-    return np.bincount(entries.col[entries.data != 0], minlength=Z.shape[1])

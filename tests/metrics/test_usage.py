@@ -11,13 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import explained_variance_score, r2_score
 
 from skdict.metrics import (
+    _blocks,
     dead_fraction,
     dense_fraction,
     explained_variance,
     feature_density,
     mean_l0,
     shrinkage,
-    usage,
 )
 
 USAGE = (mean_l0, feature_density, dead_fraction, dense_fraction)
@@ -38,7 +38,7 @@ def library(request):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Seven entries a block, so that a small matrix has many blocks, the last of them short."""
-    monkeypatch.setattr(usage, "BLOCK_ENTRIES", 7)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 7)
 
 
 @st.composite
@@ -95,7 +95,7 @@ def test_reconstruction_scores_are_those_of_one_block(rng, monkeypatch):
     X_hat = 0.8 * X + rng.normal(size=X.shape)
     whole = [score(X, X_hat) for score in RECONSTRUCTION]
     for entries in (1, 3, 7, 30, 69, 70):
-        monkeypatch.setattr(usage, "BLOCK_ENTRIES", entries)
+        monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", entries)
         assert_allclose([score(X, X_hat) for score in RECONSTRUCTION], whole, rtol=1e-12)
 
 

@@ -1,0 +1,123 @@
+"""Checks at the public edge of skdict.metrics; below it, everything is trusted."""
+
+import math
+import warnings
+from numbers import Real
+
+import numpy as np
+from scipy.sparse import issparse
+
+from skdict.backend import device, is_array_api_obj, namespace
+
+
+def as_matrix(function, name, X):
+    """Return `X` as a two-dimensional, non-empty array of real numbers in its own library."""
+    if issparse(X):
+        raise TypeError(
+            f"{function}: {name} is a sparse {X.format} matrix, and a dense array is needed. "
+            f"Pass {name}.toarray()."
+        )
+    if not is_array_api_obj(X) or isinstance(X, np.ndarray):
+        X = _as_numpy(function, name, X)
+    check_kind_and_shape(function, name, X)
+    return X
+
+
+def check_number_in(function, name, value, *, low, high):
+    """Refuse what is not a real number in [low, high]."""
+    wanted = f"Choose a number in [{low}, {high}]."
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
+    if not low <= value <= high:
+        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+
+
+def check_choice(function, name, value, allowed):
+    """Refuse what is not one of the strings `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{function}: {name}={value!r} is unknown. Choose one of {allowed}.")
+
+
+def _as_numpy(function, name, X):
+    try:
+        return np.asarray(X)
+    except ValueError as error:  # ragged lists
+        raise ValueError(
+            f"{function}: {name} cannot become an array ({error}). Pass rows of equal length."
+        ) from error
+
+
+def check_kind_and_shape(function, name, X):
+    if not namespace(X).isdtype(X.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(
+            f"{function}: {name} has dtype {X.dtype}, and real numbers are needed. "
+            f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
+        )
+    if X.ndim != 2:
+        raise ValueError(
+            f"{function}: {name} has {X.ndim} dimension(s), shape {tuple(X.shape)}, and two are "
+            "needed, one row per sample or atom. Reshape one row to (1, -1), one column to (-1, 1)."
+        )
+    if 0 in X.shape:
+        raise ValueError(
+            f"{function}: {name} is empty, shape {tuple(X.shape)}. "
+            "Pass at least one row and one column."
+        )
+
+
+def check_finite(xp, function, name, block):
+    if xp.isdtype(block.dtype, "real floating") and not bool(xp.all(xp.isfinite(block))):
+        raise ValueError(
+            f"{function}: {name} contains NaN or infinity. Remove or impute those rows; in "
+            "codes and reconstructions they tell of a diverged fit."
+        )
+
+
+def canonical(function, Z):
+    """Checked CSR or CSC, sorted and without duplicates; other formats become CSR."""
+    check_kind_and_shape(function, "Z", Z)
+    if Z.format not in ("csr", "csc"):
+        Z = Z.tocsr()
+    if not Z.has_canonical_format:  # duplicates are one entry, their sum
+        Z = Z.copy()
+        Z.sum_duplicates()
+    check_finite(np, function, "Z", Z.data)
+    return Z
+
+
+def check_range(function, *sums):
+    if not all(math.isfinite(value) for value in sums):
+        raise ValueError(
+            f"{function}: a sum of squares exceeds the range of float64. "
+            "Divide X and X_hat by one number."
+        )
+
+
+def matrix_and_reconstruction(function, X, X_hat):
+    X, X_hat = as_matrix(function, "X", X), as_matrix(function, "X_hat", X_hat)
+    xp = namespace(X)
+    if namespace(X_hat) is not xp:
+        raise TypeError(
+            f"{function}: X is a {_library(X)} array but X_hat is a {_library(X_hat)} array. "
+            "Convert one of them."
+        )
+    if device(X) != device(X_hat):
+        raise ValueError(
+            f"{function}: X is on {device(X)} but X_hat is on {device(X_hat)}. Move one of them."
+        )
+    if X.shape != X_hat.shape:
+        raise ValueError(
+            f"{function}: X_hat has shape {tuple(X_hat.shape)} but X has shape {tuple(X.shape)}. "
+            "Pass the reconstruction of this X: "
+            "estimator.inverse_transform(estimator.transform(X))."
+        )
+    return xp, X, X_hat
+
+
+def _library(X):
+    return type(X).__module__.split(".")[0]
+
+
+def undefined(function, why):
+    warnings.warn(f"{function} is undefined and NaN: {why}.", UserWarning, stacklevel=3)
+    return math.nan
