@@ -1,6 +1,24 @@
-"""Measures of a fit: reconstruction, use of the latents, agreement with a known dictionary."""
+"""Measures of codes and of a fit: sparsity, reconstruction, use, agreement with a dictionary."""
 
 from skdict.metrics.dictionary import DictionaryMatch, dictionary_match
+from skdict.metrics.sparsity import (
+    entropy_gaussian,
+    entropy_shannon,
+    entropy_shannon_modified,
+    gini,
+    hoyer,
+    kappa_4,
+    l2_l1,
+    n_near_zeros,
+    n_zeros,
+    neg_l1,
+    neg_log,
+    neg_lp,
+    neg_lp_minus,
+    neg_tanh,
+    pq_mean,
+    u_theta,
+)
 from skdict.metrics.usage import (
     dead_fraction,
     dense_fraction,
@@ -15,8 +33,24 @@ __all__ = [
     "dead_fraction",
     "dense_fraction",
     "dictionary_match",
+    "entropy_gaussian",
+    "entropy_shannon",
+    "entropy_shannon_modified",
     "explained_variance",
     "feature_density",
+    "gini",
+    "hoyer",
+    "kappa_4",
+    "l2_l1",
     "mean_l0",
+    "n_near_zeros",
+    "n_zeros",
+    "neg_l1",
+    "neg_log",
+    "neg_lp",
+    "neg_lp_minus",
+    "neg_tanh",
+    "pq_mean",
     "shrinkage",
+    "u_theta",
 ]

@@ -2,12 +2,12 @@
 
 import math
 import warnings
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.sparse import issparse
 
-from skdict.backend import device, is_array_api_obj, namespace
+from skdict.backend import device, is_array_api_obj, namespace, to_numpy
 
 
 def as_matrix(function, name, X):
@@ -17,9 +17,15 @@ def as_matrix(function, name, X):
             f"{function}: {name} is a sparse {X.format} matrix, and a dense array is needed. "
             f"Pass {name}.toarray()."
         )
-    if not is_array_api_obj(X) or isinstance(X, np.ndarray):
-        X = _as_numpy(function, name, X)
+    X = as_array(function, name, X)
     check_kind_and_shape(function, name, X)
+    return X
+
+
+def as_array(function, name, X):
+    """Return `X` as it is if it is an array, of any library, and as numpy's if it is not."""
+    if not is_array_api_obj(X) or isinstance(X, np.ndarray):
+        return _as_numpy(function, name, X)
     return X
 
 
@@ -32,10 +38,48 @@ def check_number_in(function, name, value, *, low, high):
         raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
 
 
+def check_positive_integer(function, name, value):
+    """Refuse what is not an integer >= 1."""
+    wanted = "Choose an integer >= 1."
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{function}: {name}={value!r} is no integer. {wanted}")
+    if value < 1:
+        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+
+
+def check_boolean(function, name, value):
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{function}: {name}={value!r} is no boolean. Choose True or False.")
+
+
 def check_choice(function, name, value, allowed):
     """Refuse what is not one of the strings `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{function}: {name}={value!r} is unknown. Choose one of {allowed}.")
+
+
+def as_atoms(function, name, components):
+    """Return a dictionary as a new float64 array on the host, atoms as rows."""
+    D = to_numpy(as_matrix(function, name, components)).astype(np.float64)
+    if not np.isfinite(D).all():
+        raise ValueError(
+            f"{function}: {name} contains NaN or infinity. Leave those atoms out, or "
+            "refit: they tell of a diverged fit."
+        )
+    return D
+
+
+def two_dictionaries(function, **dictionaries):
+    """Return two dictionaries, given by name, that must have the same features."""
+    D, D_other = (as_atoms(function, name, atoms) for name, atoms in dictionaries.items())
+    if D.shape[1] != D_other.shape[1]:
+        name, other_name = dictionaries
+        raise ValueError(
+            f"{function}: {name} has {D.shape[1]} features but {other_name} has "
+            f"{D_other.shape[1]}. Atoms are rows: transpose a dictionary that has them as columns."
+        )
+    return D, D_other
 
 
 def _as_numpy(function, name, X):
@@ -73,15 +117,15 @@ def check_finite(xp, function, name, block):
         )
 
 
-def canonical(function, Z):
+def canonical(function, Z, name="Z"):
     """Checked CSR or CSC, sorted and without duplicates; other formats become CSR."""
-    check_kind_and_shape(function, "Z", Z)
+    check_kind_and_shape(function, name, Z)
     if Z.format not in ("csr", "csc"):
         Z = Z.tocsr()
     if not Z.has_canonical_format:  # duplicates are one entry, their sum
         Z = Z.copy()
         Z.sum_duplicates()
-    check_finite(np, function, "Z", Z.data)
+    check_finite(np, function, name, Z.data)
     return Z
 
 
@@ -118,6 +162,7 @@ def _library(X):
     return type(X).__module__.split(".")[0]
 
 
-def undefined(function, why):
-    warnings.warn(f"{function} is undefined and NaN: {why}.", UserWarning, stacklevel=3)
+def undefined(function, why, *, stacklevel=3):
+    """Warn and return NaN; `stacklevel=3` suits a call from the public function itself."""
+    warnings.warn(f"{function} is undefined and NaN: {why}.", UserWarning, stacklevel=stacklevel)
     return math.nan
