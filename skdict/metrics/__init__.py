@@ -1,6 +1,7 @@
 """Measures of codes and of a fit: sparsity, reconstruction, use, agreement with a dictionary."""
 
 from skdict.metrics.dictionary import DictionaryMatch, dictionary_match
+from skdict.metrics.load import DensityHistogram, density_histogram, load_entropy, load_gini
 from skdict.metrics.sparsity import (
     entropy_gaussian,
     entropy_shannon,
@@ -29,9 +30,11 @@ from skdict.metrics.usage import (
 )
 
 __all__ = [
+    "DensityHistogram",
     "DictionaryMatch",
     "dead_fraction",
     "dense_fraction",
+    "density_histogram",
     "dictionary_match",
     "entropy_gaussian",
     "entropy_shannon",
@@ -42,6 +45,8 @@ __all__ = [
     "hoyer",
     "kappa_4",
     "l2_l1",
+    "load_entropy",
+    "load_gini",
     "mean_l0",
     "n_near_zeros",
     "n_zeros",

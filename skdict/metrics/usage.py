@@ -6,20 +6,15 @@ copied whole.
 
 import math
 
-import numpy as np
-from scipy.sparse import issparse
-
-from skdict.backend import namespace
 from skdict.metrics._blocks import blocks, centre
 from skdict.metrics._checks import (
-    as_matrix,
-    canonical,
     check_finite,
     check_number_in,
     check_range,
     matrix_and_reconstruction,
     undefined,
 )
+from skdict.metrics._counts import fired_counts
 
 
 def explained_variance(X, X_hat):
@@ -49,10 +44,16 @@ def explained_variance(X, X_hat):
 
     Notes
     -----
-    This is *not* :func:`sklearn.metrics.explained_variance_score`, which removes the mean of the
-    residuals first, so that a wrong bias costs nothing, and by default averages the scores of the
-    columns, so that one of little variance counts as much as any other. Nor is it a mean of the
-    scores of batches or of rows, which would be biased.
+    The fraction of variance unexplained, FVU, is 1 minus this number. Other numbers go by these
+    names too:
+
+    - :func:`sklearn.metrics.explained_variance_score` removes the mean of the residuals first, so
+      that a wrong bias costs nothing, as do all ratios of ``(X_hat - X).var(axis=0)`` to
+      ``X.var(axis=0)``. By default it also averages the scores of the columns, so that one of
+      little variance counts as much as any other.
+    - The mean of the scores of batches or of rows is biased.
+    - The normalised mean squared error (NMSE) often divides by the sum of squares of `X` with its
+      mean left in, so that of data that are not centred it is smaller than FVU.
 
     Examples
     --------
@@ -158,7 +159,7 @@ def mean_l0(Z):
     >>> mean_l0([[0.0, 1.5, 0.0], [2.0, -1.0, 0.0]])
     1.5
     """
-    xp, counts, n_samples = _counts("mean_l0", Z)
+    xp, counts, n_samples = fired_counts("mean_l0", Z)
     return int(xp.sum(counts)) / n_samples
 
 
@@ -247,25 +248,9 @@ def dense_fraction(Z, *, threshold=0.1):
 
 
 def _density(function, Z):
-    xp, counts, n_samples = _counts(function, Z)
+    xp, counts, n_samples = fired_counts(function, Z)
     return xp, xp.astype(counts, xp.float64) / n_samples
 
 
 def _share(xp, mask):
     return int(xp.sum(xp.astype(mask, xp.int64))) / mask.shape[0]
-
-
-def _counts(function, Z):
-    """Namespace, number of non-zeros of each column (int64), and number of rows."""
-    if issparse(Z):
-        entries = canonical(function, Z).tocoo(copy=False)
-        counts = np.bincount(entries.col[entries.data != 0], minlength=Z.shape[1])
-        return namespace(), counts, Z.shape[0]
-    Z = as_matrix(function, "Z", Z)
-    xp = namespace(Z)
-    counts = 0
-    for block in blocks(xp, Z, dtype=None):
-        check_finite(xp, function, "Z", block)
-        fired = block if xp.isdtype(block.dtype, "bool") else block != 0
-        counts = counts + xp.sum(xp.astype(fired, xp.uint8), axis=0, dtype=xp.int64)
-    return xp, counts, Z.shape[0]
