@@ -1,5 +1,6 @@
 """Measures of codes and of a fit: sparsity, reconstruction, use, agreement with a dictionary."""
 
+from skdict.metrics.coherence import coherence_excess, mutual_coherence, welch_bound
 from skdict.metrics.dictionary import DictionaryMatch, dictionary_match
 from skdict.metrics.load import DensityHistogram, density_histogram, load_entropy, load_gini
 from skdict.metrics.sparsity import (
@@ -20,6 +21,7 @@ from skdict.metrics.sparsity import (
     pq_mean,
     u_theta,
 )
+from skdict.metrics.stability import dictionary_stability
 from skdict.metrics.usage import (
     dead_fraction,
     dense_fraction,
@@ -32,10 +34,12 @@ from skdict.metrics.usage import (
 __all__ = [
     "DensityHistogram",
     "DictionaryMatch",
+    "coherence_excess",
     "dead_fraction",
     "dense_fraction",
     "density_histogram",
     "dictionary_match",
+    "dictionary_stability",
     "entropy_gaussian",
     "entropy_shannon",
     "entropy_shannon_modified",
@@ -48,6 +52,7 @@ __all__ = [
     "load_entropy",
     "load_gini",
     "mean_l0",
+    "mutual_coherence",
     "n_near_zeros",
     "n_zeros",
     "neg_l1",
@@ -58,4 +63,5 @@ __all__ = [
     "pq_mean",
     "shrinkage",
     "u_theta",
+    "welch_bound",
 ]

@@ -4,13 +4,25 @@ Matching and scores as in O'Neill, Gumran and Klindt (arXiv:2411.13117) and in S
 Millidge (2022).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from skdict.backend import to_numpy
-from skdict.metrics._checks import as_matrix, check_choice, check_number_in
+from skdict.metrics._checks import (
+    check_boolean,
+    check_choice,
+    check_number_in,
+    two_dictionaries,
+    undefined,
+)
+from skdict.metrics._similarity import MATCHINGS, match, similarities, unit_rows
+from skdict.metrics._support import as_codes, support_scores
+
+N_CHANCE_DRAWS = 5
+# Not 0 or 42: random true atoms drawn with the same seed would be met again.
+CHANCE_SEED = 20_250_520_254
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +41,23 @@ class DictionaryMatch:
         Rows (index in `components`, index in `true_components`), in the order of the latter;
         `n_pairs` is the smaller number of atoms.
     similarities : float64 array of shape (n_pairs,)
-        Similarity of each pair; their plain mean leaves true atoms without a partner out.
+        Similarity of each pair.
+    mcc : float
+        Mean of `similarities` over the pairs, the mean correlation coefficient (MCC). True atoms
+        without a partner are left out: a single atom, if it is right, scores 1.
+    support_precision, support_recall, support_f1 : float or None
+        Agreement of the supports of `codes` and `true_codes`; None where they were not given, NaN
+        with a warning where no code, or no true code, is non-zero.
+    chance_similarity, chance_mmcs : float
+        What `mean_similarity` and `mmcs` are for random Gaussian atoms, as many as `components`
+        has: mean over 5 draws of a fixed seed. The first access to one of them, or of the two
+        below, costs 5 matchings; later ones are free. For this the result keeps its own copy of
+        the true atoms, in float64.
+    corrected_similarity, corrected_mmcs : float
+        ``(score - chance) / (1 - chance)`` of the two scores: 0 at the level of chance, negative
+        below, 1 for a score of 1. With fewer atoms than true ones `mean_similarity` is at most
+        ``n_pairs / n_true``, and its corrected value less than 1 too. NaN, with a warning, where
+        chance is 1: without sign in one dimension, with ``metric="pearson"`` in two.
     """
 
     mean_similarity: float
@@ -37,6 +65,31 @@ class DictionaryMatch:
     mmcs: float
     pairs: np.ndarray
     similarities: np.ndarray
+    mcc: float
+    _draw_chance: Callable = field(repr=False)
+    support_precision: float | None = None
+    support_recall: float | None = None
+    support_f1: float | None = None
+
+    @property
+    def chance_similarity(self):
+        return self._chance[0]
+
+    @property
+    def chance_mmcs(self):
+        return self._chance[1]
+
+    @property
+    def corrected_similarity(self):
+        return _corrected("corrected_similarity", self.mean_similarity, self.chance_similarity)
+
+    @property
+    def corrected_mmcs(self):
+        return _corrected("corrected_mmcs", self.mmcs, self.chance_mmcs)
+
+    @cached_property
+    def _chance(self):
+        return self._draw_chance()
 
 
 def dictionary_match(
@@ -47,6 +100,8 @@ def dictionary_match(
     signed=True,
     matching="hungarian",
     threshold=0.9,
+    codes=None,
+    true_codes=None,
 ):
     r"""Match learned atoms with true ones, one to one, and score the agreement.
 
@@ -73,6 +128,10 @@ def dictionary_match(
         similar remaining pair again and again, is faster and bounds it from below.
     threshold : float, default=0.9
         Similarity in [0, 1] that a recovered atom exceeds.
+    codes : array or scipy sparse matrix of shape (n_samples, n_components), default=None
+        Codes of the learned atoms, for the scores of the support; with `true_codes` or not at all.
+    true_codes : array or scipy sparse matrix of shape (n_samples, n_true_components), default=None
+        True codes of the same samples.
 
     Returns
     -------
@@ -84,7 +143,13 @@ def dictionary_match(
     similarity; a reversed atom is not recovered. `mmcs` has no one-to-one constraint: one learned
     atom may serve two true ones, and more atoms never lower it. In few dimensions all scores have
     chance levels far from zero (a mean absolute correlation of .67 for 16 random atoms in 8):
-    compare with a random dictionary of the same shape.
+    report `corrected_similarity` and `corrected_mmcs` beside them.
+
+    The scores of the support ask which codes are non-zero, of all samples and atoms together. A
+    hit is an entry where both atoms of a pair, however similar, are non-zero. Precision is hits
+    over non-zeros of `codes`, those of atoms without a partner included; recall is hits over
+    non-zeros of `true_codes`, likewise; F1 is twice the hits over the sum of both numbers. Codes
+    that are small and not zero count, as in :func:`mean_l0`. Sparse codes stay sparse.
 
     References
     ----------
@@ -108,91 +173,77 @@ def dictionary_match(
     array([1. , 0.8])
     >>> round(match.mean_similarity, 3), round(match.recovery_rate, 3), round(match.mmcs, 3)
     (0.6, 0.333, 0.8)
+    >>> round(match.mcc, 3)
+    0.9
+    >>> match.chance_similarity < match.mean_similarity
+    True
+    >>> codes = np.array([[1.0, 0.0], [0.0, 2.0]])  # of the second true atom, then of the third
+    >>> true_codes = np.array([[0.0, 1.0, 0.0], [3.0, 0.0, 1.0]])
+    >>> match = dictionary_match(learned, truth, codes=codes, true_codes=true_codes)
+    >>> match.support_precision, round(match.support_recall, 3), match.support_f1
+    (1.0, 0.667, 0.8)
     """
-    _check_options(metric, signed, matching, threshold)
-    D, D_true = _check_atoms(components, true_components)
-    S = _similarity(D, D_true, metric)  # (n_components, n_true_components)
-    if not signed:
-        S = np.abs(S)
-    rows, columns = _hungarian(S) if matching == "hungarian" else _greedy(S)
-    order = np.argsort(columns)
-    rows, columns = rows[order], columns[order]
-    similarities = S[rows, columns]
-    pairs = np.column_stack([rows, columns])
-    for result in (pairs, similarities):
+    function = "dictionary_match"
+    _check_options(function, metric, signed, matching, threshold)
+    D, D_true = two_dictionaries(function, components=components, true_components=true_components)
+    n_atoms, n_true = len(D), len(D_true)
+    both_codes = _both_or_neither(codes, true_codes, n_atoms, n_true)
+    U, U_true = unit_rows(D, metric), unit_rows(D_true, metric)
+    S = similarities(U, U_true, signed)  # (n_components, n_true_components)
+    rows, columns = match(S, matching)
+    matched, pairs = S[rows, columns], np.column_stack([rows, columns])
+    for result in (pairs, matched):
         result.flags.writeable = False
-    n_true = len(D_true)
+    mean_similarity, mmcs = _scores(S, matched)
     return DictionaryMatch(
-        mean_similarity=float(similarities.sum() / n_true),
-        recovery_rate=float(np.count_nonzero(similarities > threshold) / n_true),
-        mmcs=float(S.max(axis=0).mean()),
+        mean_similarity=mean_similarity,
+        recovery_rate=float(np.count_nonzero(matched > threshold) / n_true),
+        mmcs=mmcs,
         pairs=pairs,
-        similarities=similarities,
+        similarities=matched,
+        mcc=float(matched.mean()),
+        _draw_chance=partial(_chance_scores, U_true, n_atoms, metric, signed, matching),
+        **(support_scores(function, *both_codes, rows, columns) if both_codes else {}),
     )
 
 
-def _check_options(metric, signed, matching, threshold):
-    check_choice("dictionary_match", "metric", metric, ("cosine", "pearson"))
-    check_choice("dictionary_match", "matching", matching, ("hungarian", "greedy"))
-    if not isinstance(signed, (bool, np.bool_)):
-        raise TypeError(f"dictionary_match: signed={signed!r} is no boolean. Choose True or False.")
-    check_number_in("dictionary_match", "threshold", threshold, low=0, high=1)
+def _check_options(function, metric, signed, matching, threshold):
+    check_choice(function, "metric", metric, ("cosine", "pearson"))
+    check_choice(function, "matching", matching, MATCHINGS)
+    check_boolean(function, "signed", signed)
+    check_number_in(function, "threshold", threshold, low=0, high=1)
 
 
-def _check_atoms(components, true_components):
-    checked = []
-    for name, atoms in (("components", components), ("true_components", true_components)):
-        D = to_numpy(as_matrix("dictionary_match", name, atoms)).astype(np.float64)
-        if not np.isfinite(D).all():
-            raise ValueError(
-                f"dictionary_match: {name} contains NaN or infinity. Leave those atoms out, or "
-                "refit: they tell of a diverged fit."
-            )
-        checked.append(D)
-    D, D_true = checked
-    if D.shape[1] != D_true.shape[1]:
+def _both_or_neither(codes, true_codes, n_components, n_true_components):
+    if codes is None and true_codes is None:
+        return None
+    if codes is None or true_codes is None:
+        given, missing = ("codes", "true_codes") if true_codes is None else ("true_codes", "codes")
         raise ValueError(
-            f"dictionary_match: components has {D.shape[1]} features but true_components has "
-            f"{D_true.shape[1]}. Atoms are rows: transpose a dictionary that has them as columns."
+            f"dictionary_match: {missing}=None but {given} is given. Pass both, or neither."
         )
-    return D, D_true
+    return as_codes("dictionary_match", codes, true_codes, n_components, n_true_components)
 
 
-def _similarity(D, D_true, metric):
-    S = _unit_rows(D, metric) @ _unit_rows(D_true, metric).T
-    return np.clip(S, -1.0, 1.0)
+def _scores(S, matched):
+    """Mean similarity and MMCS; columns of `S` are true atoms."""
+    return float(matched.sum() / S.shape[1]), float(S.max(axis=0).mean())
 
 
-def _unit_rows(D, metric):
-    """Rows of norm 1; zero rows stay zero."""
-    # Squares of huge and of tiny atoms stay in range, and a constant atom, now exactly 1 or -1
-    # everywhere, is exactly zero less its mean.
-    D = _divide_rows(D, np.abs(D).max(axis=1))
-    if metric == "pearson":
-        D = D - D.mean(axis=1, keepdims=True)
-    return _divide_rows(D, np.linalg.norm(D, axis=1))
+def _chance_scores(U_true, n_components, metric, signed, matching):
+    """`_scores` of random Gaussian atoms, mean over draws."""
+    rng = np.random.default_rng(CHANCE_SEED)
+    scores = []
+    for _ in range(N_CHANCE_DRAWS):
+        U = unit_rows(rng.normal(size=(n_components, U_true.shape[1])), metric)
+        S = similarities(U, U_true, signed)
+        scores.append(_scores(S, S[match(S, matching)]))
+    mean_similarity, mmcs = np.mean(scores, axis=0)
+    return float(mean_similarity), float(mmcs)
 
 
-def _divide_rows(D, lengths):
-    return D / np.where(lengths > 0, lengths, 1.0)[:, np.newaxis]
-
-
-def _hungarian(S):
-    return linear_sum_assignment(S, maximize=True)
-
-
-def _greedy(S):
-    """Pair the largest entry again and again, the first of equals."""
-    S = S.copy()  # the largest entry of a row is looked for again only when its column is taken
-    n_pairs = min(S.shape)
-    rows, columns = np.empty((2, n_pairs), dtype=np.intp)
-    best_column, best = S.argmax(axis=1), S.max(axis=1)
-    for p in range(n_pairs):
-        i = best.argmax()
-        j = best_column[i]
-        rows[p], columns[p] = i, j
-        best[i] = -np.inf
-        S[:, j] = -np.inf
-        stale = (best_column == j) & (best > -np.inf)
-        best_column[stale], best[stale] = S[stale].argmax(axis=1), S[stale].max(axis=1)
-    return rows, columns
+def _corrected(name, score, chance):
+    if chance > 1 - 1e-12:
+        why = "random atoms score 1. Use more features, or signed=True"
+        return undefined(f"DictionaryMatch.{name}", why, stacklevel=4)
+    return (score - chance) / (1 - chance)

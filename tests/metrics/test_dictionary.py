@@ -1,3 +1,5 @@
+import math
+import pickle
 from dataclasses import FrozenInstanceError
 from itertools import permutations
 
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdict.metrics import dictionary_match
+from skdict.metrics import _similarity, dictionary, dictionary_match
 
 METRICS = ("cosine", "pearson")
 MATCHINGS = ("hungarian", "greedy")
@@ -109,6 +111,7 @@ def test_fields_agree_with_each_other(problem, options, threshold):
     assert match.mean_similarity == pytest.approx(match.similarities.sum() / n_true)
     assert match.recovery_rate == pytest.approx(np.sum(match.similarities > threshold) / n_true)
     assert match.mmcs == pytest.approx(S.max(axis=0).mean(), abs=1e-9)
+    assert match.mcc == pytest.approx(match.similarities.mean())
     if len(D) >= n_true:
         assert match.mean_similarity <= match.mmcs + 1e-12
 
@@ -172,6 +175,7 @@ def test_missing_features_count_zero():
     # would catch the mean over pairs, by which half a dictionary scores 1
     match = dictionary_match(np.eye(4)[:2], np.eye(4))
     assert match.mean_similarity == match.recovery_rate == match.mmcs == 0.5
+    assert match.mcc == 1
     assert_array_equal(match.pairs, [[0, 0], [1, 1]])
 
 
@@ -237,6 +241,130 @@ def test_chance_level_of_random_dictionaries(rng):
         for _ in range(100)
     ]
     assert np.mean(means) == pytest.approx(0.67, abs=0.01)
+
+
+# Mean |Pearson| and |cosine| of matched atoms, and MMCS, of two random dictionaries of N atoms in
+# d dimensions, as simulated apart from this package.
+CHANCE = {
+    (16, 8): (0.67, 0.63, 0.69),
+    (32, 8): (0.74, 0.70, 0.75),
+    (128, 8): (0.84, 0.80, 0.83),
+    (16, 16): (0.48, 0.46, 0.51),
+    (64, 16): (0.59, 0.57, 0.60),
+    (32, 32): (0.38, 0.38, 0.40),
+    (128, 32): (0.46, 0.46, 0.48),
+}
+
+
+@pytest.mark.parametrize("shape", CHANCE)
+def test_chance_levels_are_those_of_random_dictionaries(shape, rng):
+    # would catch random atoms of another distribution, number or metric, and signs left in
+    levels = []
+    for D_true in rng.normal(size=(4, *shape)):  # they vary with the true atoms, by .01 at N = 16
+        pearson, cosine = (
+            dictionary_match(np.ones(shape), D_true, metric=metric, signed=False)
+            for metric in ("pearson", "cosine")
+        )
+        levels.append((pearson.chance_similarity, cosine.chance_similarity, cosine.chance_mmcs))
+    assert_allclose(np.mean(levels, axis=0), CHANCE[shape], atol=0.02)
+
+
+@pytest.mark.parametrize("sizes", [(24, 40), (40, 40), (70, 40)])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_random_atoms_score_zero_when_corrected(sizes, metric, signed, matching, rng):
+    # would catch an option, or the number of learned atoms, that the chance level is not told
+    D, D_true = (rng.normal(size=(m, 12)) for m in sizes)
+    match = dictionary_match(D, D_true, metric=metric, signed=signed, matching=matching)
+    assert match.corrected_similarity == pytest.approx(0, abs=0.06)
+    assert match.corrected_mmcs == pytest.approx(0, abs=0.06)
+
+
+@given(dictionaries(), options)
+def test_correction_follows_its_formula(problem, options):
+    # would catch one score corrected by the chance of the other; more than 1 where all are alike
+    match = dictionary_match(*problem, **options)
+    for score, chance, corrected in (
+        (match.mean_similarity, match.chance_similarity, match.corrected_similarity),
+        (match.mmcs, match.chance_mmcs, match.corrected_mmcs),
+    ):
+        assert type(chance) is type(corrected) is float
+        assert corrected * (1 - chance) == pytest.approx(score - chance, abs=1e-12)
+        assert corrected <= 1 + 1e-12
+
+
+def test_perfect_match_scores_one_when_corrected(rng):
+    # would catch a chance that is subtracted and not divided out; with half of the atoms the best
+    # mean similarity is a half
+    D_true = rng.normal(size=(20, 12))
+    match = dictionary_match(3 * D_true[::-1], D_true)
+    assert match.corrected_similarity == pytest.approx(1)
+    assert match.corrected_mmcs == pytest.approx(1)
+    match = dictionary_match(D_true[:10], D_true)
+    chance = match.chance_similarity
+    assert match.corrected_similarity == pytest.approx((0.5 - chance) / (1 - chance))
+
+
+def test_chance_is_computed_at_first_access_and_once(rng, monkeypatch):
+    # would catch five matchings that nobody asked for, and five for each of the four numbers
+    matchings = []
+
+    def counted(S, matching):
+        matchings.append(S.shape)
+        return _similarity.match(S, matching)
+
+    monkeypatch.setattr(dictionary, "match", counted)
+    match = dictionary_match(rng.normal(size=(4, 3)), rng.normal(size=(5, 3)))
+    assert len(matchings) == 1
+    repr(match)
+    assert len(matchings) == 1
+    numbers = match.chance_similarity, match.chance_mmcs
+    assert len(matchings) == 6
+    assert (match.chance_similarity, match.chance_mmcs) == numbers
+    assert match.corrected_similarity < 1 and match.corrected_mmcs < 1
+    assert matchings == [(4, 5)] * 6
+
+
+def test_chance_does_not_follow_the_callers_arrays(rng):
+    # would catch a view of the true atoms that is read after the caller has changed them
+    D, D_true = rng.normal(size=(2, 6, 4))
+    match, expected = dictionary_match(D, D_true), dictionary_match(D, D_true).chance_similarity
+    D_true[:] = D_true[0]
+    assert match.chance_similarity == expected
+
+
+def test_chance_is_reproducible_and_not_met_by_accident():
+    # would catch a seed that examples use: their true atoms would be among the random ones
+    for seed in (0, 1, 42, 123, 1234):
+        D_true = np.random.default_rng(seed).normal(size=(30, 20))
+        match = dictionary_match(D_true, D_true)
+        assert match.chance_similarity == dictionary_match(D_true, D_true).chance_similarity < 0.5
+
+
+@pytest.mark.parametrize("accessed", [False, True])
+def test_result_can_be_pickled(accessed, rng):
+    # would catch a closure in the result, and a chance level lost on the way
+    match = dictionary_match(*rng.normal(size=(2, 6, 4)))
+    if accessed:
+        assert match.chance_similarity < 1
+    copy = pickle.loads(pickle.dumps(match))
+    assert copy.chance_similarity == match.chance_similarity
+    assert copy.corrected_mmcs == match.corrected_mmcs
+    assert copy.mcc == match.mcc
+    assert_array_equal(copy.pairs, match.pairs)
+
+
+@pytest.mark.parametrize("metric, n_features", [("cosine", 1), ("pearson", 2)])
+def test_scores_that_are_one_by_chance_cannot_be_corrected(metric, n_features, rng):
+    # would catch 0/0, or 1e-16 over 1e-16
+    D, D_true = rng.normal(size=(2, 5, n_features))
+    match = dictionary_match(D, D_true, metric=metric, signed=False)
+    assert match.chance_similarity == pytest.approx(1)
+    for name in ("corrected_similarity", "corrected_mmcs"):
+        with pytest.warns(UserWarning, match=f"DictionaryMatch.{name} is undefined") as caught:
+            assert math.isnan(getattr(match, name))
+        assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
