@@ -3,6 +3,7 @@
 from skdict.metrics.coherence import coherence_excess, mutual_coherence, welch_bound
 from skdict.metrics.dictionary import DictionaryMatch, dictionary_match
 from skdict.metrics.load import DensityHistogram, density_histogram, load_entropy, load_gini
+from skdict.metrics.scorers import codes_scorer, sparsity_scorer
 from skdict.metrics.sparsity import (
     entropy_gaussian,
     entropy_shannon,
@@ -34,6 +35,7 @@ from skdict.metrics.usage import (
 __all__ = [
     "DensityHistogram",
     "DictionaryMatch",
+    "codes_scorer",
     "coherence_excess",
     "dead_fraction",
     "dense_fraction",
@@ -62,6 +64,7 @@ __all__ = [
     "neg_tanh",
     "pq_mean",
     "shrinkage",
+    "sparsity_scorer",
     "u_theta",
     "welch_bound",
 ]
