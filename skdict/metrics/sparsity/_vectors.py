@@ -12,7 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.sparse import issparse
 
-from skdict.backend import device, is_host, namespace
+from skdict.backend import is_host, namespace
 from skdict.metrics._checks import as_array, canonical, check_finite, check_kind_and_shape
 
 BLOCK_ENTRIES = 2**18  # of one float64 block: 2 MB, which stays in a CPU's cache
@@ -88,11 +88,6 @@ def _alike(counts):
 
 
 # What several formulas need
-
-
-def zeros_beside(xp, C):
-    """Array of zeros, one per vector."""
-    return xp.zeros(C.shape[0], dtype=C.dtype, device=device(C))
 
 
 def largest(xp, C):

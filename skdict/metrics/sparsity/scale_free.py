@@ -13,7 +13,6 @@ from skdict.metrics.sparsity._vectors import (
     check_parameter,
     largest,
     relative,
-    zeros_beside,
 )
 
 
@@ -104,10 +103,14 @@ def hoyer(Z, *, axis=1):
 
 
 def _hoyer(xp, C, n):
+    # sqrt(N) - l1/l2 cancels where entries are nearly equal; its product with sqrt(N) + l1/l2 is
+    # N times the sum of squares about the mean over l2^2.
     r = relative(xp, C)
-    ratio = xp.sum(r, axis=1) / xp.sqrt(xp.sum(r * r, axis=1))
-    root = zeros_beside(xp, C) + math.sqrt(n)
-    return xp.clip((root - ratio) / (root - 1), 0.0, 1.0)  # rounding leaves the interval
+    l1, l2 = xp.sum(r, axis=1), xp.sqrt(xp.sum(r * r, axis=1))
+    mean = l1 / n
+    about_mean = xp.sum((r - mean[:, None]) ** 2, axis=1) + (n - r.shape[1]) * mean**2
+    scale = l2 * (math.sqrt(n) * l2 + l1) * (math.sqrt(n) - 1)
+    return xp.clip(n * about_mean / scale, 0.0, 1.0)  # rounding leaves the interval
 
 
 def l2_l1(Z, *, axis=1):
