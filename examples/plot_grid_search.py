@@ -1,14 +1,17 @@
 """
-Sparse features in a pipeline, and how many of them a classifier needs
-======================================================================
+Choosing alpha and k by two scores: the Pareto front and the rules for refit
+============================================================================
 
-``Pipeline([scaler, autoencoder, LogisticRegression])`` on handwritten digits, with a grid search
+``Pipeline([scaler, autoencoder, LogisticRegression])`` on handwritten digits, with one grid search
 over k of a :class:`skdict.TopKAutoencoder` and over alpha of a :class:`skdict.SparseAutoencoder`.
 
-The search goes through the accuracy of the classifier, and takes the sparsest code whose accuracy
-is within a hundredth of the best. Explained variance on its own would be of no use as a criterion:
-the denser the code, the more it explains, so it always chooses the densest code of the grid, the
-largest k and the smallest alpha. The table shows both side by side.
+Explained variance alone is of no use as a criterion: the denser the code, the more it explains, so
+it always chooses the densest candidate. Hence two scores, explained variance and mean L0,
+from one encode of each fold (:func:`skdict.metrics.codes_scorer`).
+:func:`skdict.model_selection.pareto_front` says which candidates nobody beats on both, and three
+rules choose among them: :func:`skdict.model_selection.sparsest_within` five hundredths of the best
+explained variance (the one that is refitted), the same within one hundredth of the best accuracy of
+the classifier, and :func:`skdict.model_selection.best_at_most` eight latents a digit.
 
     python examples/plot_grid_search.py [--figure grid_search.png]
 
@@ -26,75 +29,77 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skdict import SparseAutoencoder, TopKAutoencoder
-from skdict.metrics import mean_l0
+from skdict.metrics import codes_scorer
+from skdict.model_selection import best_at_most, pareto_front, sparsest_within
+
+SHARED = {"n_components": 256, "max_iter": 100, "random_state": 0}
+GRID = [
+    {"codes": [TopKAutoencoder(**SHARED)], "codes__k": [2, 4, 8, 16, 32, 64]},
+    {"codes": [SparseAutoencoder(**SHARED)], "codes__alpha": [0.1, 0.2, 0.4, 0.8, 1.6]},
+]
+RULES = {
+    "sparsest within 0.05 of the best explained variance": sparsest_within(0.05),
+    "sparsest within 0.01 of the best accuracy": sparsest_within(0.01, quality="accuracy"),
+    "best explained variance with at most 8 latents": best_at_most(8),
+}
+SCORES = ("explained_variance", "neg_mean_l0", "gini", "accuracy")
+
+scores_of_codes = codes_scorer(["gini"])
 
 
-def accuracy(pipeline, X, y):
-    return pipeline.score(X, y)
+def scoring(pipeline, X, y):
+    return {**scores_of_codes(pipeline, X), "accuracy": pipeline.score(X, y)}
 
 
-def explained_variance(pipeline, X, y):
-    """Of the autoencoder on what reaches it."""
-    return pipeline[1].score(pipeline[:1].transform(X))
+def name_of(candidate):
+    name = "k" if "codes__k" in candidate else "alpha"
+    return f"{name} = {candidate[f'codes__{name}']:g}"
 
 
-def l0(pipeline, X, y):
-    return mean_l0(pipeline[:2].transform(X))
-
-
-SCORING = {"accuracy": accuracy, "explained_variance": explained_variance, "l0": l0}
-N_FOLDS = 3
-
-
-def sparsest_within_a_hundredth(results):
-    """Index of the candidate to refit."""
-    accuracy = results["mean_test_accuracy"]
-    good_enough = accuracy >= accuracy.max() - 0.01
-    return int(np.where(good_enough, results["mean_test_l0"], np.inf).argmin())
-
-
-def search(autoencoder, grid, X, y):
-    pipeline = Pipeline(
-        [
-            ("scale", MinMaxScaler()),
-            ("codes", autoencoder),
-            ("classify", LogisticRegression(max_iter=2000)),
-        ]
-    )
-    refit = sparsest_within_a_hundredth
-    found = GridSearchCV(pipeline, grid, scoring=SCORING, refit=refit, cv=N_FOLDS, n_jobs=2)
-    return found.fit(X, y)
-
-
-def show(name, found):
-    """Print a table; return its columns and the chosen row."""
-    results = found.cv_results_
-    values = np.array([next(iter(params.values())) for params in results["params"]], dtype=float)
-    columns = {key: results[f"mean_test_{key}"] for key in SCORING}
-    print(f"\n{name:>8}  accuracy  explained variance  mean L0")
-    for i, value in enumerate(values):
-        marks = ["chosen"] if i == found.best_index_ else []
+def show(results, chosen):
+    """Print one line per candidate, the sparsest first."""
+    columns = {score: results[f"mean_test_{score}"] for score in SCORES}
+    front = pareto_front(results)
+    print(f"{'':12}  mean L0  explained variance   Gini  accuracy  on the front")
+    for i in np.argsort(-columns["neg_mean_l0"]):
+        marks = [rule for rule, index in chosen.items() if index == i]
         if columns["explained_variance"].argmax() == i:
             marks.append("explained variance would choose this")
         print(
-            f"{value:8g}  {columns['accuracy'][i]:8.3f}  {columns['explained_variance'][i]:18.3f}"
-            f"  {columns['l0'][i]:7.1f}  {'; '.join(marks)}"
+            f"{name_of(results['params'][i]):12}  {-columns['neg_mean_l0'][i]:7.1f}  "
+            f"{columns['explained_variance'][i]:18.3f}  {columns['gini'][i]:5.3f}  "
+            f"{columns['accuracy'][i]:8.3f}  {'yes' if front[i] else 'no ':3}"
+            f"{''.join(f'  <- {mark}' for mark in marks)}"
         )
-    return values, columns, found.best_index_
 
 
-def draw(tables, path):
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    for axis, (name, (values, columns, chosen)) in zip(axes, tables.items(), strict=True):
-        for key, marker in (("accuracy", "o"), ("explained_variance", "s")):
-            axis.plot(values, columns[key], marker=marker, label=key.replace("_", " "))
-        accuracy = columns["accuracy"][chosen]
-        axis.plot(values[chosen], accuracy, "*", ms=16, color="black", label="chosen")
-        axis.set(xlabel=name, xscale="log", title=f"digits, search over {name}")
-        axis.set_xticks(values, [f"{value:g}" for value in values])
-        axis.minorticks_off()
-    axes[0].set_ylabel("mean over the folds")
-    axes[0].legend(frameon=False, loc="lower right")
+def draw(results, chosen, path):
+    l0 = -results["mean_test_neg_mean_l0"]
+    is_topk = np.array(["codes__k" in candidate for candidate in results["params"]])
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    for axis, score in zip(axes, ("explained_variance", "accuracy"), strict=True):
+        values = results[f"mean_test_{score}"]
+        if score == "explained_variance":
+            front = np.flatnonzero(pareto_front(results))
+            front = front[np.argsort(l0[front])]
+            axis.plot(l0[front], values[front], color="grey", lw=1, label="Pareto front")
+        axis.plot(l0[is_topk], values[is_topk], "o", label="TopK, over k")
+        axis.plot(l0[~is_topk], values[~is_topk], "s", label="ReLU, over alpha")
+        for i, candidate in enumerate(results["params"]):
+            place = ((-6, 8), "right") if is_topk[i] else ((6, -13), "left")
+            style = {"xytext": place[0], "ha": place[1], "textcoords": "offset points"}
+            value = name_of(candidate).split()[-1]
+            axis.annotate(value, (l0[i], values[i]), fontsize=8, **style)
+        for (rule, i), marker in zip(chosen.items(), "*PX", strict=True):
+            if rule.endswith("accuracy") == (score == "accuracy"):
+                axis.scatter(
+                    l0[i], values[i], 260, marker=marker, ec="black", fc="none", label=rule
+                )
+        axis.set(xlabel="mean L0", ylabel=f"{score.replace('_', ' ')}, mean of folds")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.margins(0.12)
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8)
     figure.savefig(path, dpi=110)
 
 
@@ -105,19 +110,21 @@ def main():
 
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
-    shared = {"n_components": 256, "max_iter": 100, "random_state": 0}
-    topk = search(TopKAutoencoder(**shared), {"codes__k": [2, 4, 8, 16, 32, 64]}, X_train, y_train)
-    tables = {"k": show("k", topk)}
-    relu = search(
-        SparseAutoencoder(**shared),
-        {"codes__alpha": [0.1, 0.2, 0.4, 0.8, 1.6]},
-        X_train,
-        y_train,
+    pipeline = Pipeline(
+        [
+            ("scale", MinMaxScaler()),
+            ("codes", TopKAutoencoder(**SHARED)),
+            ("classify", LogisticRegression(max_iter=2000)),
+        ]
     )
-    tables["alpha"] = show("alpha", relu)
-    for name, found in (("TopK", topk), ("ReLU", relu)):
-        print(f"test accuracy, {name}: {found.best_estimator_.score(X_test, y_test):.3f}")
-    draw(tables, arguments.figure)
+    refit = next(iter(RULES.values()))
+    search = GridSearchCV(pipeline, GRID, scoring=scoring, refit=refit, cv=3, n_jobs=2)
+    search.fit(X_train, y_train)
+    chosen = {rule: choose(search.cv_results_) for rule, choose in RULES.items()}
+    show(search.cv_results_, chosen)
+    print(f"\nrefitted: {name_of(search.best_params_)}")
+    print(f"its accuracy on digits held out: {search.best_estimator_.score(X_test, y_test):.3f}")
+    draw(search.cv_results_, chosen, arguments.figure)
     print(f"figure: {arguments.figure}")
 
 

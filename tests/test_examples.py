@@ -36,15 +36,32 @@ def test_quickstart(tmp_path):
 
 
 def test_grid_search(tmp_path):
-    # Catches the claim that explained variance would choose the densest code becoming untrue.
+    # Catches the claim that explained variance would choose the densest code becoming untrue, a
+    # front with a beaten candidate, and a rule that picks one off the front.
     printed = run([str(ROOT / "examples/plot_grid_search.py"), "--figure", "f.png"], tmp_path)
-    rows = re.findall(r"^ +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)(.*)$", printed, re.M)
-    by_k, by_alpha = rows[:6], rows[6:]
-    assert len(by_k) == 6 and len(by_alpha) == 5
-    for table in (by_k, by_alpha):
-        densest = max(table, key=lambda row: float(row[3]))
-        assert "explained variance would choose this" in densest[4]
-        assert sum("chosen" in row[4] for row in table) == 1
+    pattern = r"^(k|alpha) = ([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +(yes|no)(.*)$"
+    rows = re.findall(pattern, printed, re.M)
+    assert [row[0] for row in rows].count("k") == 6 and len(rows) == 11
+    l0, explained = ([float(row[column]) for row in rows] for column in (2, 3))
+    assert l0 == sorted(l0)
+    assert "explained variance would choose this" in rows[-1][7]
+    front = [e for e, row in zip(explained, rows, strict=True) if row[6] == "yes"]
+    assert front == sorted(front) and len(front) >= 3
+    for rule in ("of the best explained variance", "of the best accuracy", "at most 8 latents"):
+        (chosen,) = (row for row in rows if rule in row[7])
+        assert chosen[6] == "yes" or "accuracy" in rule
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+def test_sparsity_laws(tmp_path):
+    # Catches a table without the two measures that obey everything, and an invention that passes.
+    printed = run([str(ROOT / "examples/plot_sparsity_laws.py"), "--figure", "f.png"], tmp_path)
+    rows = {
+        name: marks.split() for name, marks in re.findall(r"^(\w+) +((?:X *)+)$", printed, re.M)
+    }
+    assert rows["gini"] == rows["pq_mean"] == ["X"] * 6
+    assert rows["hoyer"] == ["X"] * 5 and rows["n_zeros"] == ["X"] * 2
+    assert re.search(r"^share_below_a_tenth fails D1 \(Robin Hood\)", printed, re.M)
     assert (tmp_path / "f.png").stat().st_size > 10_000
 
 
