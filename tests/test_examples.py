@@ -68,8 +68,7 @@ def test_sparsity_laws(tmp_path):
 def test_readme_snippet(tmp_path):
     # Catches a README that no longer runs as it is printed.
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    assert len(blocks) == 1
-    (tmp_path / "snippet.py").write_text(
-        blocks[0] + "\nprint(search.best_params_)\n", encoding="utf-8"
-    )
-    assert "topkautoencoder__k" in run(["snippet.py"], tmp_path)
+    first, second = (f"{block}\nprint(search.best_params_)\n" for block in blocks)
+    (tmp_path / "snippet.py").write_text(first + second, encoding="utf-8")
+    found = run(["snippet.py"], tmp_path)
+    assert "topkautoencoder__k" in found and "{'k': " in found
