@@ -11,6 +11,7 @@ import numpy as np
 from skdict.backend import to_numpy
 from skdict.metrics._checks import undefined
 from skdict.metrics._counts import fired_counts
+from skdict.metrics.sparsity import gini
 
 _NOTHING_FIRED = "no code is non-zero. Pass the codes of more samples, or refit"
 
@@ -125,11 +126,7 @@ def load_gini(Z):
     counts, _ = _host_counts("load_gini", Z)
     if not counts.any():
         return undefined("load_gini", _NOTHING_FIRED)
-    m = len(counts)
-    ordered = np.sort(counts).astype(np.float64)
-    # The weights sum to zero, so the smallest may go: equal counts then are exact zeros.
-    weights = 2.0 * np.arange(1, m + 1) - m - 1
-    return float(weights @ (ordered - ordered[0]) / (m * ordered.sum()))
+    return gini(counts.astype(np.float64))
 
 
 def density_histogram(Z, *, bins=30):
