@@ -2,10 +2,12 @@
 
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -141,6 +143,34 @@ def test_one_zero_gives_the_greatest_pq_mean(p):
 def test_products_that_leave_the_range_in_tanh(a, c, b, expected):
     # would catch a * c before the power, and inf * 0
     assert neg_tanh([c], a=a, b=b) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [1e-9, -1e-9, 1e-12, 1e-17, -1e-17, 1e-300])
+def test_pq_mean_of_tiny_exponents(p):
+    # would catch log(mean(c**p)) / p, in which 1 + 1e-17 is rounded away
+    c = np.array([1.0, 2.0, 5.0])
+    limit = -scipy.stats.gmean(c) / scipy.stats.pmean(c, 2)
+    assert pq_mean(c, p=p) == pytest.approx(limit, rel=abs(p) + 1e-12)
+
+
+@pytest.mark.parametrize("p", [1e-2, 1e-4, 1e-8, 1e-17])
+def test_neg_lp_of_one_entry_is_the_entry(p):
+    # would catch (c**p)**(1/p), which rounds c**p to 1
+    assert neg_lp([0.0, 3.0], p=p) == pytest.approx(-3, rel=1e-13)
+
+
+@pytest.mark.parametrize("n", [10, 10_000])
+def test_neg_lp_of_many_small_entries(n):
+    # would catch a root that overflows before the small unit is multiplied in
+    assert neg_lp(np.full(n, 1e-300), p=0.01) == pytest.approx(-(n**50.0) * 1e-300 * n**50.0)
+
+
+def test_u_theta_of_nearly_equal_entries():
+    # would catch differences of entries that were rounded by a division before
+    c = 1.7 + 1e-10 * np.array([0, 1, 3, 7, 20])
+    exact = [Fraction(float(x)) for x in c]
+    expected = 1 - float((exact[2] - exact[0]) / (exact[4] - exact[0]))
+    assert u_theta(c) == pytest.approx(expected, rel=1e-12)
 
 
 def test_overflow_is_infinite():

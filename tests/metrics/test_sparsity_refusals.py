@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from skdict.metrics import n_near_zeros, neg_lp, neg_lp_minus, neg_tanh, pq_mean, u_theta
+from skdict.metrics import gini, n_near_zeros, neg_lp, neg_lp_minus, neg_tanh, pq_mean, u_theta
 from skdict.metrics.sparsity import MEASURES, _vectors
 
 all_measures = pytest.mark.parametrize("measure", MEASURES.values(), ids=list(MEASURES))
@@ -151,3 +151,21 @@ def test_exponents_of_the_pq_mean_are_ordered(p, q):
     # would catch p = q, which is -1 whatever the codes are, and a measure turned upside down
     with pytest.raises(ValueError, match=r"^pq_mean: [pq]=.* is out of range. Choose p < q and q"):
         pq_mean(np.eye(3), p=p, q=q)
+
+
+def test_python_numbers_outside_float64_are_refused():
+    # would catch an OverflowError or a division by zero from deep inside, and a q that is not named
+    for call in (
+        lambda: n_near_zeros([1.0], eps=10**400),
+        lambda: neg_lp([1.0], p=Fraction(1, 10**400)),
+    ):
+        with pytest.raises(ValueError, match="out of range"):
+            call()
+    with pytest.raises(ValueError, match=r"p=0\.5 is out of range.* q=0\.25"):
+        pq_mean(np.eye(3), q=0.25)
+
+
+def test_an_empty_vector_is_refused():
+    # would catch a message about a shape that the user did not pass
+    with pytest.raises(ValueError, match=r"gini: Z is empty, shape \(0,\)"):
+        gini([])

@@ -37,6 +37,8 @@ def by_vector(function, formula, Z, axis, **parameters):
         return _sparse(values, canonical(function, Z), axis)
     Z = as_array(function, "Z", Z)
     if Z.ndim == 1:
+        if Z.shape[0] == 0:
+            raise ValueError(f"{function}: Z is empty, shape (0,). Pass at least one entry.")
         return float(_dense(function, values, Z[None, :], 1)[0])
     return _dense(function, values, Z, axis)
 
@@ -106,9 +108,20 @@ def count(xp, mask):
     return xp.sum(xp.astype(mask, xp.float64), axis=1)
 
 
-def check_parameter(function, name, value, valid, wanted):
-    """Refuse what is not a finite real number that satisfies `valid`."""
+def log_ratios(xp, C):
+    """Logarithms of the magnitudes in units of the largest of their vector; of zeros, -inf."""
+    logs = xp.log(C) - xp.log(largest(xp, C))
+    return xp.where(C > 0, logs, xp.full_like(C, -math.inf))
+
+
+def as_parameter(function, name, value, valid, wanted):
+    """Return a real number as a float; refuse others, and those that are not `valid`."""
     if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
-    if not (math.isfinite(value) and valid(value)):
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range
+        number = math.inf
+    if not (math.isfinite(number) and valid(number)):
         raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+    return number

@@ -4,7 +4,7 @@ N. Hurley and S. Rickard, "Comparing measures of sparsity", IEEE Transactions on
 55(10):4723-4741, 2009 (arXiv:0811.4706). Formulas: Table I.
 """
 
-from skdict.metrics.sparsity._vectors import by_vector, check_parameter, count
+from skdict.metrics.sparsity._vectors import as_parameter, by_vector, count
 
 
 def n_zeros(Z, *, axis=1):
@@ -88,8 +88,8 @@ def n_near_zeros(Z, *, axis=1, eps=1e-3):
     array([1., 3.])
     """
     wanted = "Choose a number of at least 0."
-    check_parameter("n_near_zeros", "eps", eps, lambda eps: eps >= 0, wanted)
-    return by_vector("n_near_zeros", _n_near_zeros, Z, axis, eps=float(eps))
+    eps = as_parameter("n_near_zeros", "eps", eps, lambda eps: eps >= 0, wanted)
+    return by_vector("n_near_zeros", _n_near_zeros, Z, axis, eps=eps)
 
 
 def _n_near_zeros(xp, C, n, eps):

@@ -6,7 +6,7 @@ S. Rickard, "Comparing measures of sparsity", IEEE Transactions on Information T
 measure obeys, is collected in the user guide.
 """
 
-from skdict.metrics.sparsity._vectors import by_vector, check_parameter
+from skdict.metrics.sparsity._vectors import as_parameter, by_vector, largest, log_ratios
 
 
 def neg_l1(Z, *, axis=1):
@@ -87,13 +87,15 @@ def neg_lp(Z, *, axis=1, p=0.5):
     array([-36.,  -3.])
     """
     wanted = "Choose a number between 0 and 1, or use neg_l1 for p = 1."
-    check_parameter("neg_lp", "p", p, lambda p: 0 < p < 1, wanted)
-    return by_vector("neg_lp", _neg_lp, Z, axis, p=float(p))
+    p = as_parameter("neg_lp", "p", p, lambda p: 0 < p < 1, wanted)
+    return by_vector("neg_lp", _neg_lp, Z, axis, p=p)
 
 
 def _neg_lp(xp, C, n, p):
-    # No scaling: with 0 < p < 1 the powers are in range, and so is their sum where the value is.
-    return 0.0 - xp.sum(C**p, axis=1) ** (1 / p)
+    # The sum, in units of the largest power, is at least 1. Its root is multiplied in two halves,
+    # since it may leave the range where the product with a small magnitude does not.
+    half = xp.sum(xp.exp(p * log_ratios(xp, C)), axis=1) ** (0.5 / p)
+    return 0.0 - half * largest(xp, C)[:, 0] * half
 
 
 def neg_lp_minus(Z, *, axis=1, p=-1.0):
@@ -135,8 +137,8 @@ def neg_lp_minus(Z, *, axis=1, p=-1.0):
     array([-1.7,  0. ])
     """
     wanted = "Choose a negative number, or use neg_lp for 0 < p < 1."
-    check_parameter("neg_lp_minus", "p", p, lambda p: p < 0, wanted)
-    return by_vector("neg_lp_minus", _neg_lp_minus, Z, axis, p=float(p))
+    p = as_parameter("neg_lp_minus", "p", p, lambda p: p < 0, wanted)
+    return by_vector("neg_lp_minus", _neg_lp_minus, Z, axis, p=p)
 
 
 def _neg_lp_minus(xp, C, n, p):
@@ -185,9 +187,10 @@ def neg_tanh(Z, *, axis=1, a=1.0, b=1.0):
     >>> neg_tanh([[0.0, 1.0, 2.0, 5.0], [0.0, 0.0, 0.0, 0.0]], b=0.5).round(4)
     array([-2.6274,  0.    ])
     """
-    for name, value in (("a", a), ("b", b)):
-        check_parameter("neg_tanh", name, value, lambda v: v > 0, "Choose a positive number.")
-    return by_vector("neg_tanh", _neg_tanh, Z, axis, a=float(a), b=float(b))
+    wanted = "Choose a positive number."
+    a = as_parameter("neg_tanh", "a", a, lambda a: a > 0, wanted)
+    b = as_parameter("neg_tanh", "b", b, lambda b: b > 0, wanted)
+    return by_vector("neg_tanh", _neg_tanh, Z, axis, a=a, b=b)
 
 
 def _neg_tanh(xp, C, n, a, b):

@@ -9,9 +9,9 @@ import math
 
 from skdict.backend import device
 from skdict.metrics.sparsity._vectors import (
+    as_parameter,
     by_vector,
-    check_parameter,
-    largest,
+    log_ratios,
     relative,
 )
 
@@ -58,12 +58,13 @@ def gini(Z, *, axis=1):
 
 
 def _gini(xp, C, n):
-    r = xp.sort(relative(xp, C), axis=1)
-    width = r.shape[1]
-    ranks = xp.arange(n - width + 1, n + 1, dtype=r.dtype, device=device(r))
+    C = xp.sort(C, axis=1)
+    width = C.shape[1]
+    ranks = xp.arange(n - width + 1, n + 1, dtype=C.dtype, device=device(C))
     # The weights sum to zero, so that the smallest may be taken off: equal entries give exactly 0.
-    least = r[:, :1] if width == n else xp.zeros_like(r[:, :1])
-    return xp.sum((2 * ranks - n - 1) * (r - least), axis=1) / (n * xp.sum(r, axis=1))
+    least = C[:, :1] if width == n else xp.zeros_like(C[:, :1])
+    above, r = (C - least) / C[:, -1:], C / C[:, -1:]
+    return xp.sum((2 * ranks - n - 1) * above, axis=1) / (n * xp.sum(r, axis=1))
 
 
 def hoyer(Z, *, axis=1):
@@ -245,27 +246,34 @@ def pq_mean(Z, *, axis=1, p=0.5, q=2.0):
     >>> pq_mean([[0.0, 1.0, 2.0, 5.0], [1.0, 1.0, 1.0, 1.0]]).round(4)
     array([-0.4935, -1.    ])
     """
-    wanted = "Choose p < q and q > 0; p <= 1 < q obeys all laws."
-    check_parameter("pq_mean", "q", q, lambda q: q > 0, wanted)
-    check_parameter("pq_mean", "p", p, lambda p: p < q, wanted)
-    return by_vector("pq_mean", _pq_mean, Z, axis, p=float(p), q=float(q))
+    wanted = f"Choose q > 0 and p below q={q!r}; p <= 1 < q obeys all laws."
+    q = as_parameter("pq_mean", "q", q, lambda q: q > 0, wanted)
+    p = as_parameter("pq_mean", "p", p, lambda p: p < q, wanted)
+    return by_vector("pq_mean", _pq_mean, Z, axis, p=p, q=q)
 
 
 def _pq_mean(xp, C, n, p, q):
-    logs = xp.log(C) - xp.log(largest(xp, C))  # of zeros: -inf
-    return 0.0 - xp.exp(_log_power_mean(xp, logs, n, p) - _log_power_mean(xp, logs, n, q))
+    logs = log_ratios(xp, C)
+    value = 0.0 - xp.exp(_log_power_mean(xp, logs, n, p) - _log_power_mean(xp, logs, n, q))
+    return xp.where(xp.any(C > 0, axis=1), value, xp.full_like(value, math.nan))
 
 
 def _log_power_mean(xp, logs, n, exponent):
     if exponent > 0:
-        return xp.log(xp.sum(xp.exp(exponent * logs), axis=1) / n) / exponent
+        return _log_mean_exp(xp, exponent * logs, n) / exponent
     least = xp.min(logs, axis=1) - (0.0 if logs.shape[1] == n else math.inf)
     if exponent == 0:
         value = xp.sum(logs, axis=1) / n
     else:
-        sums = xp.sum(xp.exp(exponent * (logs - least[:, None])), axis=1)
-        value = least + xp.log(sums / n) / exponent
-    return xp.where(xp.isfinite(least), value, least)  # -inf with a zero, NaN with nothing else
+        value = least + _log_mean_exp(xp, exponent * (logs - least[:, None]), n) / exponent
+    return xp.where(xp.isfinite(least), value, least)  # -inf where there is a zero
+
+
+def _log_mean_exp(xp, exponents, n):
+    """Logarithm of the mean of ``exp(exponents)``, the largest of which is 0."""
+    less = (xp.sum(xp.expm1(exponents), axis=1) - (n - exponents.shape[1])) / n
+    mean = xp.sum(xp.exp(exponents), axis=1) / n
+    return xp.where(less > -0.5, xp.log1p(less), xp.log(mean))  # small exponents all but cancel
 
 
 def u_theta(Z, *, axis=1, theta=0.5):
@@ -311,23 +319,23 @@ def u_theta(Z, *, axis=1, theta=0.5):
     array([0.8, nan])
     """
     wanted = "Choose a number between 0 and 1."
-    check_parameter("u_theta", "theta", theta, lambda theta: 0 < theta < 1, wanted)
-    return by_vector("u_theta", _u_theta, Z, axis, theta=float(theta))
+    theta = as_parameter("u_theta", "theta", theta, lambda theta: 0 < theta < 1, wanted)
+    return by_vector("u_theta", _u_theta, Z, axis, theta=theta)
 
 
 def _u_theta(xp, C, n, theta):
-    m = math.ceil(theta * n * (1 - 1e-12))  # 0.1 * 30 is a little more than 3
-    r = xp.sort(relative(xp, C), axis=1)
-    width = r.shape[1]
+    m = math.ceil(theta * n * (1 - 1e-12))  # 0.28 * 25 is a little more than 7
+    C = xp.sort(C, axis=1)
+    width = C.shape[1]
     unseen = n - width  # zeros, before the others
-    top, least = r[:, -1], r[:, 0] if unseen == 0 else xp.zeros_like(r[:, 0])
+    top, least = C[:, -1], C[:, 0] if unseen == 0 else xp.zeros_like(C[:, 0])
     if m == n:
         return xp.full_like(top, math.nan)
     shortest = xp.full_like(top, math.inf)
     if unseen:  # of the intervals that begin at an unseen zero, the first is the shortest
-        shortest = xp.zeros_like(top) if m <= unseen else r[:, m - 1 - unseen]
+        shortest = xp.zeros_like(top) if m <= unseen else C[:, m - 1 - unseen]
     if m <= width:
-        inside = xp.min(r[:, m - 1 :] - r[:, : width - m + 1], axis=1)
+        inside = xp.min(C[:, m - 1 :] - C[:, : width - m + 1], axis=1)
         shortest = xp.where(inside < shortest, inside, shortest)
     return 1 - shortest / xp.where(top > least, top - least, xp.full_like(top, math.nan))
 
