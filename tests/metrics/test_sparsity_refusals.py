@@ -149,7 +149,7 @@ def test_numbers_of_any_kind_are_parameters(measure, name, bad, good):
 @pytest.mark.parametrize("p, q", [(1, 1), (2, 1), (-1, -0.5), (0, 0), (0.5, 0.5), (3, 2.5)])
 def test_exponents_of_the_pq_mean_are_ordered(p, q):
     # would catch p = q, which is -1 whatever the codes are, and a measure turned upside down
-    with pytest.raises(ValueError, match=r"^pq_mean: [pq]=.* is out of range. Choose p < q and q"):
+    with pytest.raises(ValueError, match=r"^pq_mean: [pq]=.* range. Choose (p < q=|q > 0)"):
         pq_mean(np.eye(3), p=p, q=q)
 
 
@@ -161,7 +161,7 @@ def test_python_numbers_outside_float64_are_refused():
     ):
         with pytest.raises(ValueError, match="out of range"):
             call()
-    with pytest.raises(ValueError, match=r"p=0\.5 is out of range.* q=0\.25"):
+    with pytest.raises(ValueError, match=r"p=0\.5 is out of range. Choose p < q=0\.25"):
         pq_mean(np.eye(3), q=0.25)
 
 

@@ -246,9 +246,9 @@ def pq_mean(Z, *, axis=1, p=0.5, q=2.0):
     >>> pq_mean([[0.0, 1.0, 2.0, 5.0], [1.0, 1.0, 1.0, 1.0]]).round(4)
     array([-0.4935, -1.    ])
     """
-    wanted = f"Choose q > 0 and p below q={q!r}; p <= 1 < q obeys all laws."
-    q = as_parameter("pq_mean", "q", q, lambda q: q > 0, wanted)
-    p = as_parameter("pq_mean", "p", p, lambda p: p < q, wanted)
+    laws = "p <= 1 < q obeys all laws."
+    q = as_parameter("pq_mean", "q", q, lambda q: q > 0, f"Choose q > 0; {laws}")
+    p = as_parameter("pq_mean", "p", p, lambda p: p < q, f"Choose p < q={q:g}; {laws}")
     return by_vector("pq_mean", _pq_mean, Z, axis, p=p, q=q)
 
 
