@@ -4,11 +4,14 @@ Explained variance on its own always chooses the densest codes. The rules here a
 scikit-learn's searches, with :func:`skdict.metrics.codes_scorer` as `scoring=`.
 """
 
-import math
 import warnings
-from numbers import Real
+from collections.abc import Iterable
 
 import numpy as np
+
+from skdict.metrics._checks import as_number
+
+_WANTED = "Choose a number >= 0."
 
 
 def pareto_front(cv_results, *, scores=("explained_variance", "neg_mean_l0")):
@@ -45,9 +48,10 @@ def pareto_front(cv_results, *, scores=("explained_variance", "neg_mean_l0")):
     >>> pareto_front(results)
     array([ True,  True, False,  True])
     """
-    if isinstance(scores, str) or len(scores) != 2:
+    names = [scores] if isinstance(scores, str) or not isinstance(scores, Iterable) else [*scores]
+    if len(names) != 2:
         raise ValueError(f"pareto_front: scores={scores!r} must be the names of two scores.")
-    first, second = (_mean_scores("pareto_front", cv_results, name) for name in scores)
+    first, second = (_mean_scores("pareto_front", cv_results, name) for name in names)
     on_front = ~(np.isnan(first) | np.isnan(second))
     for i in np.flatnonzero(on_front):
         as_good = (first >= first[i]) & (second >= second[i])
@@ -95,7 +99,7 @@ class sparsest_within:
     """
 
     def __init__(self, tolerance, *, quality="explained_variance", sparsity="neg_mean_l0"):
-        _check_number("sparsest_within", "tolerance", tolerance)
+        as_number("sparsest_within", "tolerance", tolerance, lambda number: number >= 0, _WANTED)
         self.tolerance, self.quality, self.sparsity = tolerance, quality, sparsity
 
     def __call__(self, cv_results):
@@ -156,7 +160,7 @@ class best_at_most:
     """
 
     def __init__(self, mean_l0, *, quality="explained_variance"):
-        _check_number("best_at_most", "mean_l0", mean_l0)
+        as_number("best_at_most", "mean_l0", mean_l0, lambda number: number >= 0, _WANTED)
         self.mean_l0, self.quality = mean_l0, quality
 
     def __call__(self, cv_results):
@@ -189,6 +193,10 @@ def _best(eligible, score, tie_break):
 
 
 def _mean_scores(function, cv_results, name):
+    if not hasattr(cv_results, "keys"):
+        raise TypeError(
+            f"{function}: cv_results is a {type(cv_results).__name__}. Pass search.cv_results_."
+        )
     key = f"mean_test_{name}"
     if key not in cv_results:
         prefix = "mean_test_"
@@ -208,13 +216,6 @@ def _defined(function, *scores):
             "with refit=False; error_score='raise' shows why a fit failed."
         )
     return defined
-
-
-def _check_number(function, name, value):
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{function}: {name}={value!r} is no number. Choose a number >= 0.")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{function}: {name}={value!r} is out of range. Choose a number >= 0.")
 
 
 __all__ = ["best_at_most", "pareto_front", "sparsest_within"]

@@ -1,6 +1,8 @@
 """Checks at the public edge of skdict.metrics; below it, everything is trusted."""
 
+import contextlib
 import math
+import reprlib
 import warnings
 from numbers import Integral, Real
 
@@ -29,13 +31,24 @@ def as_array(function, name, X):
     return X
 
 
+def as_number(function, name, value, valid, wanted):
+    """Return a real number as a float; refuse others, infinity, and what is not `valid`."""
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+        shown = reprlib.repr(value)  # somebody may pass a whole dict of results
+        raise TypeError(f"{function}: {name}={shown} is no number. {wanted}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range
+        number = math.inf
+    if not (math.isfinite(number) and valid(number)):
+        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+    return number
+
+
 def check_number_in(function, name, value, *, low, high):
     """Refuse what is not a real number in [low, high]."""
     wanted = f"Choose a number in [{low}, {high}]."
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
-    if not low <= value <= high:
-        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
+    as_number(function, name, value, lambda number: low <= number <= high, wanted)
 
 
 def check_positive_integer(function, name, value):
@@ -61,6 +74,8 @@ def check_choice(function, name, value, allowed):
 
 def as_atoms(function, name, components):
     """Return a dictionary as a new float64 array on the host, atoms as rows."""
+    if hasattr(components, "components_"):
+        raise TypeError(f"{function}: {name} is an estimator. Pass its components_.")
     D = to_numpy(as_matrix(function, name, components)).astype(np.float64)
     if not np.isfinite(D).all():
         raise ValueError(
@@ -84,11 +99,15 @@ def two_dictionaries(function, **dictionaries):
 
 def _as_numpy(function, name, X):
     try:
-        return np.asarray(X)
+        array = np.asarray(X)
     except ValueError as error:  # ragged lists
         raise ValueError(
             f"{function}: {name} cannot become an array ({error}). Pass rows of equal length."
         ) from error
+    if array.dtype == object and hasattr(X, "columns"):  # a data frame of several dtypes
+        with contextlib.suppress(TypeError, ValueError):  # strings are refused below
+            return array.astype(np.float64)
+    return array
 
 
 def check_kind_and_shape(function, name, X):

@@ -7,15 +7,15 @@ twice the smallest of them (or 16), so that time and memory stay proportional to
 """
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
 
 from skdict.backend import is_host, namespace
+from skdict.metrics._blocks import BLOCK_ENTRIES
 from skdict.metrics._checks import as_array, canonical, check_finite, check_kind_and_shape
 
-BLOCK_ENTRIES = 2**18  # of one float64 block: 2 MB, which stays in a CPU's cache
 DEVICE_BLOCK_ENTRIES = 2**24  # elsewhere a block must be worth launching a kernel
 
 
@@ -112,16 +112,3 @@ def log_ratios(xp, C):
     """Logarithms of the magnitudes in units of the largest of their vector; of zeros, -inf."""
     logs = xp.log(C) - xp.log(largest(xp, C))
     return xp.where(C > 0, logs, xp.full_like(C, -math.inf))
-
-
-def as_parameter(function, name, value, valid, wanted):
-    """Return a real number as a float; refuse others, and those that are not `valid`."""
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{function}: {name}={value!r} is no number. {wanted}")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the range
-        number = math.inf
-    if not (math.isfinite(number) and valid(number)):
-        raise ValueError(f"{function}: {name}={value!r} is out of range. {wanted}")
-    return number

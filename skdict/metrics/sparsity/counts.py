@@ -4,7 +4,8 @@ N. Hurley and S. Rickard, "Comparing measures of sparsity", IEEE Transactions on
 55(10):4723-4741, 2009 (arXiv:0811.4706). Formulas: Table I.
 """
 
-from skdict.metrics.sparsity._vectors import as_parameter, by_vector, count
+from skdict.metrics._checks import as_number
+from skdict.metrics.sparsity._vectors import by_vector, count
 
 
 def n_zeros(Z, *, axis=1):
@@ -17,7 +18,8 @@ def n_zeros(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign. Explicit zeros of a sparse matrix are zeros.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -59,7 +61,8 @@ def n_near_zeros(Z, *, axis=1, eps=1e-3):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     eps : float, default=1e-3
         Largest magnitude that counts as zero, in the unit of `Z`; at least 0.
 
@@ -88,7 +91,7 @@ def n_near_zeros(Z, *, axis=1, eps=1e-3):
     array([1., 3.])
     """
     wanted = "Choose a number of at least 0."
-    eps = as_parameter("n_near_zeros", "eps", eps, lambda eps: eps >= 0, wanted)
+    eps = as_number("n_near_zeros", "eps", eps, lambda eps: eps >= 0, wanted)
     return by_vector("n_near_zeros", _n_near_zeros, Z, axis, eps=eps)
 
 

@@ -6,7 +6,8 @@ S. Rickard, "Comparing measures of sparsity", IEEE Transactions on Information T
 measure obeys, is collected in the user guide.
 """
 
-from skdict.metrics.sparsity._vectors import as_parameter, by_vector, largest, log_ratios
+from skdict.metrics._checks import as_number
+from skdict.metrics.sparsity._vectors import by_vector, largest, log_ratios
 
 
 def neg_l1(Z, *, axis=1):
@@ -19,7 +20,8 @@ def neg_l1(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -57,7 +59,8 @@ def neg_lp(Z, *, axis=1, p=0.5):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     p : float, default=0.5
         Exponent in (0, 1).
 
@@ -87,7 +90,7 @@ def neg_lp(Z, *, axis=1, p=0.5):
     array([-36.,  -3.])
     """
     wanted = "Choose a number between 0 and 1, or use neg_l1 for p = 1."
-    p = as_parameter("neg_lp", "p", p, lambda p: 0 < p < 1, wanted)
+    p = as_number("neg_lp", "p", p, lambda p: 0 < p < 1, wanted)
     return by_vector("neg_lp", _neg_lp, Z, axis, p=p)
 
 
@@ -108,7 +111,8 @@ def neg_lp_minus(Z, *, axis=1, p=-1.0):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     p : float, default=-1.0
         Exponent, negative.
 
@@ -137,7 +141,7 @@ def neg_lp_minus(Z, *, axis=1, p=-1.0):
     array([-1.7,  0. ])
     """
     wanted = "Choose a negative number, or use neg_lp for 0 < p < 1."
-    p = as_parameter("neg_lp_minus", "p", p, lambda p: p < 0, wanted)
+    p = as_number("neg_lp_minus", "p", p, lambda p: p < 0, wanted)
     return by_vector("neg_lp_minus", _neg_lp_minus, Z, axis, p=p)
 
 
@@ -156,7 +160,8 @@ def neg_tanh(Z, *, axis=1, a=1.0, b=1.0):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     a : float, default=1.0
         Inverse of the magnitude at which it saturates, positive.
     b : float, default=1.0
@@ -188,8 +193,8 @@ def neg_tanh(Z, *, axis=1, a=1.0, b=1.0):
     array([-2.6274,  0.    ])
     """
     wanted = "Choose a positive number."
-    a = as_parameter("neg_tanh", "a", a, lambda a: a > 0, wanted)
-    b = as_parameter("neg_tanh", "b", b, lambda b: b > 0, wanted)
+    a = as_number("neg_tanh", "a", a, lambda a: a > 0, wanted)
+    b = as_number("neg_tanh", "b", b, lambda b: b > 0, wanted)
     return by_vector("neg_tanh", _neg_tanh, Z, axis, a=a, b=b)
 
 
@@ -208,7 +213,8 @@ def neg_log(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -249,7 +255,8 @@ def entropy_gaussian(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -258,7 +265,7 @@ def entropy_gaussian(Z, *, axis=1):
 
     Notes
     -----
-    Obeys D1 and D3 on vectors without zeros, and P2.
+    Obeys D1 and D3 on vectors without zeros, and P2, in which it rises to ``inf``.
 
     References
     ----------
@@ -290,7 +297,8 @@ def entropy_shannon_modified(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------

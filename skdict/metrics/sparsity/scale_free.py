@@ -8,9 +8,10 @@ measure obeys, is collected in the user guide.
 import math
 
 from skdict.backend import device
+from skdict.metrics._checks import as_number
 from skdict.metrics.sparsity._vectors import (
-    as_parameter,
     by_vector,
+    largest,
     log_ratios,
     relative,
 )
@@ -29,7 +30,8 @@ def gini(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -77,7 +79,8 @@ def hoyer(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -105,11 +108,13 @@ def hoyer(Z, *, axis=1):
 
 def _hoyer(xp, C, n):
     # sqrt(N) - l1/l2 cancels where entries are nearly equal; its product with sqrt(N) + l1/l2 is
-    # N times the sum of squares about the mean over l2^2.
-    r = relative(xp, C)
+    # N times the sum of squares about the mean over l2^2, and what all have in common may go first.
+    top = largest(xp, C)
+    least = xp.min(C, axis=1, keepdims=True) if C.shape[1] == n else xp.zeros_like(top)
+    r, above = C / top, (C - least) / top
     l1, l2 = xp.sum(r, axis=1), xp.sqrt(xp.sum(r * r, axis=1))
-    mean = l1 / n
-    about_mean = xp.sum((r - mean[:, None]) ** 2, axis=1) + (n - r.shape[1]) * mean**2
+    mean = xp.sum(above, axis=1) / n
+    about_mean = xp.sum((above - mean[:, None]) ** 2, axis=1) + (n - r.shape[1]) * mean**2
     scale = l2 * (math.sqrt(n) * l2 + l1) * (math.sqrt(n) - 1)
     return xp.clip(n * about_mean / scale, 0.0, 1.0)  # rounding leaves the interval
 
@@ -124,7 +129,8 @@ def l2_l1(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -165,7 +171,8 @@ def kappa_4(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -211,7 +218,8 @@ def pq_mean(Z, *, axis=1, p=0.5, q=2.0):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     p : float, default=0.5
         Smaller exponent, p < q.
     q : float, default=2.0
@@ -247,8 +255,8 @@ def pq_mean(Z, *, axis=1, p=0.5, q=2.0):
     array([-0.4935, -1.    ])
     """
     laws = "p <= 1 < q obeys all laws."
-    q = as_parameter("pq_mean", "q", q, lambda q: q > 0, f"Choose q > 0; {laws}")
-    p = as_parameter("pq_mean", "p", p, lambda p: p < q, f"Choose p < q={q:g}; {laws}")
+    q = as_number("pq_mean", "q", q, lambda q: q > 0, f"Choose q > 0; {laws}")
+    p = as_number("pq_mean", "p", p, lambda p: p < q, f"Choose p < q={q:g}; {laws}")
     return by_vector("pq_mean", _pq_mean, Z, axis, p=p, q=q)
 
 
@@ -289,7 +297,8 @@ def u_theta(Z, *, axis=1, theta=0.5):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
     theta : float, default=0.5
         Share of the entries that the interval holds, in (0, 1).
 
@@ -319,7 +328,7 @@ def u_theta(Z, *, axis=1, theta=0.5):
     array([0.8, nan])
     """
     wanted = "Choose a number between 0 and 1."
-    theta = as_parameter("u_theta", "theta", theta, lambda theta: 0 < theta < 1, wanted)
+    theta = as_number("u_theta", "theta", theta, lambda theta: 0 < theta < 1, wanted)
     return by_vector("u_theta", _u_theta, Z, axis, theta=theta)
 
 
@@ -352,7 +361,8 @@ def entropy_shannon(Z, *, axis=1):
     Z : array or scipy sparse matrix of shape (n_samples, n_components), or one vector
         Codes of either sign.
     axis : {1, 0}, default=1
-        1 measures each row (population sparseness), 0 each column (lifetime sparseness).
+        1 measures each row (population sparseness), 0 each column (lifetime sparseness); of one
+        vector it means nothing.
 
     Returns
     -------
@@ -362,9 +372,9 @@ def entropy_shannon(Z, *, axis=1):
 
     Notes
     -----
-    The only measure here whose sign is the wrong way round in the paper and stays so, beside
-    :func:`entropy_shannon_modified`; scorers negate both. Obeys D2 (scaling), which the paper's
-    summary table does not tick. Negated it obeys D2, D3 and P1.
+    The paper prints it, and :func:`entropy_shannon_modified`, the wrong way round; the functions
+    stay with the paper, scorers negate both. Obeys D2 (scaling), which the paper's summary table
+    does not tick. Negated it obeys D2, D3 and P1.
 
     References
     ----------
