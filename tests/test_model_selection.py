@@ -149,3 +149,7 @@ def test_missing_scores_are_named():
     for scores in (("gini",), "gini"):
         with pytest.raises(ValueError, match="names of two scores"):
             pareto_front(results, scores=scores)
+    with pytest.raises(TypeError, match=r"Pass search\.cv_results_"):
+        sparsest_within(0.1)(TopKAutoencoder())
+    with pytest.raises(ValueError, match="scores=3"):
+        pareto_front(results, scores=3)

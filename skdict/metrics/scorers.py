@@ -4,19 +4,25 @@ A scorer is called as ``scorer(estimator, X, y=None)`` and can be `scoring=` of 
 searches and cross-validation. Bigger is better for all of them.
 """
 
+import contextlib
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skdict.backend import is_array_api_obj, namespace, to_numpy
+from skdict.metrics._checks import undefined
 from skdict.metrics.sparsity import MEASURES
 from skdict.metrics.usage import dead_fraction, explained_variance, mean_l0
 
 # The paper prints these so that denser codes have the larger value.
 NEGATED = ("entropy_shannon", "entropy_shannon_modified")
+ALWAYS = ("explained_variance", "neg_mean_l0", "neg_dead_fraction")  # in a dict of scores
 
 
 class SparsityScorer:
@@ -27,7 +33,7 @@ class SparsityScorer:
 
     def __call__(self, estimator, X, y=None):
         """Mean of the measure over the rows or columns of the codes of X where it is defined."""
-        return self.of_codes(encoded(estimator, X).codes)[0]
+        return self.of_codes(encoded("sparsity_scorer", estimator, X).codes)[0]
 
     def of_codes(self, Z):
         """Mean over the vectors of Z on which the measure is defined, and the number of others.
@@ -90,6 +96,8 @@ def sparsity_scorer(name, *, axis=1, **parameters):
     accepted. Measures that change with the unit of the codes compare candidates of one unit only.
     Where some of the scores averaged are infinite (``"entropy_gaussian"``), so is the mean.
 
+    For all of scikit-learn's searches, the halving ones included.
+
     Examples
     --------
     >>> import numpy as np
@@ -103,7 +111,9 @@ def sparsity_scorer(name, *, axis=1, **parameters):
     {'k': 2}
     """
     measures = (*MEASURES, *(f"neg_{negated}" for negated in NEGATED))
-    if not isinstance(name, str) or name not in measures:
+    if not isinstance(name, str):
+        raise TypeError(f"sparsity_scorer: name={name!r} is no string. Choose one of {measures}.")
+    if name not in measures:
         raise ValueError(f"sparsity_scorer: name={name!r} is unknown. Choose one of {measures}.")
     scorer = SparsityScorer(f"neg_{name}" if name in NEGATED else name, axis, parameters)
     scorer.of_codes(np.ones((1, 3)))  # wrong parameters are told here, not after a search
@@ -118,7 +128,8 @@ class CodesScorer:
 
     def __call__(self, estimator, X, y=None):
         """All scores of the codes of X, from a single encode."""
-        found = encoded(estimator, X)
+        found = encoded("codes_scorer", estimator, X)
+        found.warn_without_dictionary()
         scores = {
             "explained_variance": found.explained_variance(),
             "neg_mean_l0": 0.0 - mean_l0(found.codes),
@@ -163,10 +174,14 @@ def codes_scorer(measures=("gini",)):
 
     **Explained variance of what.** Of the X given, whose reconstruction comes from
     ``inverse_transform`` of the estimator, or of the pipeline without its predictor. Where a step
-    of the pipeline has none, or X is no matrix of numbers, it is that of the coder's input: the
-    step with a dictionary (the last with `components_`, one of skdict before all others), what
-    reaches it, and its own reconstruction of that. Candidates that differ in the steps before the
-    coder are not comparable by the latter.
+    of the pipeline has none, or one that fails, or X is no matrix of finite numbers, it is that of
+    the coder's input: the step with a dictionary (the last with `components_`, one of skdict before
+    all others), what reaches it, and its own reconstruction of that. Candidates that differ in the
+    steps before the coder are not comparable by the latter. Where nothing can be reconstructed it
+    is NaN, with a warning.
+
+    **Which searches.** GridSearchCV, RandomizedSearchCV and cross_validate. Halving searches need
+    one score, that of :func:`sparsity_scorer` for example, and do not call rules for `refit`.
 
     To add scores of other kinds, call this from a function of yours::
 
@@ -191,20 +206,26 @@ def codes_scorer(measures=("gini",)):
     >>> search.fit(X).cv_results_["mean_test_neg_mean_l0"]
     array([-1., -2., -4.])
     """
+    if isinstance(measures, (str, SparsityScorer)):
+        measures = (measures,)
     if isinstance(measures, Mapping):
-        named = {key: _as_scorer(measure) for key, measure in measures.items()}
+        named = [(key, _as_scorer(measure)) for key, measure in measures.items()]
+    elif isinstance(measures, Iterable):
+        named = [(scorer.name, scorer) for scorer in map(_as_scorer, measures)]
     else:
-        scorers = [_as_scorer(m) for m in ((measures,) if isinstance(measures, str) else measures)]
-        named = {scorer.name: scorer for scorer in scorers}
-        if len(named) < len(scorers):
-            raise ValueError(
-                f"codes_scorer: measures={measures!r} has a name twice. Pass a dict with a key of "
-                "its own for each."
-            )
-    reserved = {"explained_variance", "neg_mean_l0", "neg_dead_fraction"} & set(named)
-    if reserved:
-        raise ValueError(f"codes_scorer: the keys {sorted(reserved)} are taken. Choose others.")
-    return CodesScorer(named)
+        raise TypeError(f"codes_scorer: measures={measures!r} is neither a sequence nor a dict.")
+    keys = list(ALWAYS)
+    for key, _ in named:
+        if not isinstance(key, str):
+            raise TypeError(f"codes_scorer: the key {key!r} in measures is no string.")
+        keys += [key, f"neg_n_undefined_{key}"]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(
+            f"codes_scorer: the keys {twice} would occur twice in the scores. Pass a dict that "
+            "gives each measure a key of its own."
+        )
+    return CodesScorer(dict(named))
 
 
 def _as_scorer(measure):
@@ -217,71 +238,109 @@ def _as_scorer(measure):
 class Encoded:
     """Codes of X, and what is needed to judge their reconstruction, from one pass over X.
 
-    `inputs` holds what reaches each of `steps`, beginning with X.
+    `inputs` holds what reaches each of `steps`, beginning with X; `predictor` what follows them.
     """
 
-    def __init__(self, steps, inputs, codes):
-        self.steps, self.inputs, self.codes = steps, inputs, codes
+    def __init__(self, steps, inputs, codes, predictor):
+        self.steps, self.inputs, self.codes, self.predictor = steps, inputs, codes, predictor
 
     def explained_variance(self):
-        X, X_hat = self._reconstruction()
-        return explained_variance(*(a.toarray() if issparse(a) else a for a in (X, X_hat)))
-
-    def _reconstruction(self):
         X = self.inputs[0]
-        if _is_numeric(X) and all(hasattr(step, "inverse_transform") for step in self.steps):
-            return X, _decoded(self.steps, self.codes)
+        if _is_numeric(X) and all(map(_can_decode, self.steps)):
+            # Some steps have an inverse_transform that fails: of an imputer, say, or a kernel PCA.
+            with contextlib.suppress(Exception):
+                return _explained(X, _decoded(self.steps, self.codes))
         coder = _coder_among(self.steps)
+        if coder is None:
+            names = [type(step).__name__ for step in self.steps]
+            why = f"no step of {names} has an inverse_transform. Use sparsity_scorer for its codes"
+            return undefined("codes_scorer: explained_variance", why)
         outputs = [*self.inputs[1:], self.codes]
-        return self.inputs[coder], self.steps[coder].inverse_transform(outputs[coder])
+        return _explained(self.inputs[coder], self.steps[coder].inverse_transform(outputs[coder]))
+
+    def warn_without_dictionary(self):
+        """A pipeline without a coder scores well: its scaler reconstructs everything."""
+        if self.predictor is None or any(hasattr(step, "components_") for step in self.steps):
+            return
+        names = [type(step).__name__ for step in self.steps]
+        warnings.warn(
+            f"codes_scorer: none of the steps {names} before {type(self.predictor).__name__} has a "
+            "dictionary (components_); the scores are of what reaches that last step. Put the "
+            "coder among them.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
-def encoded(estimator, X):
+def encoded(scorer, estimator, X):
     """Encode X by what transforms in `estimator`."""
-    steps = _transformers(estimator)
+    steps, predictor = _transformers(estimator)
     if not steps:
         raise TypeError(
-            f"{type(estimator).__name__} has no transform, and so no codes to score. Pass a coder, "
-            "or a pipeline with one."
+            f"{scorer}: {type(estimator).__name__} has no step with a transform, and so no codes. "
+            "Pass a coder, or a pipeline with one."
         )
     inputs = []
     codes = X
     for step in steps:
         inputs.append(codes)
         codes = step.transform(codes)
-    return Encoded(steps, inputs, codes)
+    return Encoded(steps, inputs, codes, predictor)
 
 
 def _transformers(estimator):
-    """Fitted steps that transform, in order: searches and pipelines in pipelines are opened."""
-    if hasattr(estimator, "best_estimator_"):
-        return _transformers(estimator.best_estimator_)
+    """Fitted steps that transform, in order, and the predictor after them if there is one."""
+    estimator = _opened(estimator)
     if not isinstance(estimator, Pipeline):
-        return [estimator] if hasattr(estimator, "transform") else []
-    steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        return ([estimator], None) if hasattr(estimator, "transform") else ([], estimator)
+    steps = [_opened(s) for _, s in estimator.steps if s not in (None, "passthrough")]
+    predictor = None
     if steps and hasattr(steps[-1], "predict") and not isinstance(steps[-1], Pipeline):
-        steps.pop()  # some classifiers transform too; the codes are what reaches them
-    return [inner for step in steps for inner in _transformers(step)]
+        predictor = steps.pop()  # some classifiers transform too; the codes are what reaches them
+    transformers = []
+    for step in steps:
+        inner, last = _transformers(step)
+        transformers += inner
+        predictor = last if predictor is None else predictor
+    return transformers, predictor
+
+
+def _opened(estimator):
+    """What does the work in a search, a frozen estimator or one with a transformed target."""
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+            continue
+        for attribute in ("best_estimator_", "regressor_"):
+            if hasattr(estimator, attribute):
+                estimator = getattr(estimator, attribute)
+                break
+        else:
+            return estimator
+
+
+def _can_decode(step):
+    if isinstance(step, FunctionTransformer) and step.func is not None:
+        return step.inverse_func is not None  # else its inverse is the identity
+    return hasattr(step, "inverse_transform")
 
 
 def _coder_among(steps):
-    def last_with(*attributes):
-        found = [i for i, step in enumerate(steps) if all(hasattr(step, a) for a in attributes)]
-        return found[-1] if found else None
-
-    candidates = ("components_", "decoder_bias_"), ("components_",), ()
-    for attributes in candidates:
-        coder = last_with("inverse_transform", *attributes)
-        if coder is not None:
-            return coder
-    names = [type(step).__name__ for step in steps]
-    raise TypeError(f"No step of {names} has inverse_transform, and so no reconstruction to score.")
+    for attributes in (("components_", "decoder_bias_"), ("components_",), ()):
+        for i in reversed(range(len(steps))):
+            if _can_decode(steps[i]) and all(hasattr(steps[i], name) for name in attributes):
+                return i
+    return None
 
 
 def _decoded(steps, codes):
     for step in reversed(steps):
         codes = step.inverse_transform(codes)
     return codes
+
+
+def _explained(X, X_hat):
+    return explained_variance(*(a.toarray() if issparse(a) else a for a in (X, X_hat)))
 
 
 def _is_numeric(X):

@@ -7,15 +7,17 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.decomposition import PCA, KernelPCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, Normalizer, StandardScaler
 
 from skdict import MatchingPursuitCoder, SparseAutoencoder, TopKAutoencoder, metrics
 from skdict.metrics import (
@@ -189,6 +191,68 @@ def test_text_and_sparse_data():
     )
 
 
+@pytest.mark.parametrize("first", [SimpleImputer(), KernelPCA(12)], ids=str)
+def test_an_inverse_that_fails_is_none(first):
+    # Catches scores that are lost because a step has inverse_transform and refuses to do it.
+    pipeline = make_pipeline(first, topk()).fit(X)
+    scores = codes_scorer()(pipeline, X)
+    reaching = pipeline[:1].transform(X)
+    assert scores["explained_variance"] == pytest.approx(pipeline[1].score(reaching))
+
+
+def test_missing_values_before_an_imputer():
+    # Catches explained variance asked of NaN, in place of what the imputer makes of it.
+    holes = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
+    pipeline = make_pipeline(SimpleImputer(add_indicator=True), topk()).fit(holes)
+    scores = codes_scorer()(pipeline, holes)
+    reaching = pipeline[:1].transform(holes)
+    assert scores["explained_variance"] == pytest.approx(pipeline[1].score(reaching))
+
+
+def test_a_function_without_inverse_is_not_its_own_inverse():
+    # Catches X compared with a reconstruction of its logarithm.
+    blind, seeing = (
+        make_pipeline(FunctionTransformer(np.log1p, inverse_func=inverse), topk()).fit(X)
+        for inverse in (None, np.expm1)
+    )
+    scores = codes_scorer()(blind, X), codes_scorer()(seeing, X)
+    assert scores[0]["explained_variance"] == pytest.approx(blind[1].score(np.log1p(X)))
+    assert scores[1]["explained_variance"] == pytest.approx(
+        explained_variance(X, seeing.inverse_transform(seeing.transform(X)))
+    )
+
+
+def test_without_any_reconstruction():
+    # Catches L0 and Gini that get lost with explained variance.
+    pipeline = make_pipeline(Normalizer()).fit(X)
+    with pytest.warns(UserWarning, match=r"\['Normalizer'\] has an inverse_transform"):
+        scores = codes_scorer()(pipeline, X)
+    assert np.isnan(scores["explained_variance"])
+    assert scores["gini"] == pytest.approx(gini(X).mean())
+
+
+def test_a_pipeline_without_a_coder_is_noticed():
+    # Catches the perfect score of a scaler that reconstructs all it was given.
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(X, y)
+    with pytest.warns(UserWarning, match="before LogisticRegression has a dictionary"):
+        codes_scorer()(pipeline, X, y)
+
+
+def test_a_coder_inside_the_last_step():
+    # Catches scores of what reaches a search, when the coder is in the search.
+    inner = make_pipeline(topk(), LogisticRegression(max_iter=300))
+    search = GridSearchCV(inner, {"topkautoencoder__k": [1, 2]}, cv=2)
+    target = TransformedTargetRegressor(make_pipeline(topk(k=1), Ridge()))
+    for last in (search, target):
+        outer = make_pipeline(PCA(20), last).fit(X, y)
+        scores = codes_scorer()(outer, X)
+        opened = outer[1].best_estimator_ if last is search else outer[1].regressor_
+        Z = opened[0].transform(outer[0].transform(X))
+        assert scores["neg_mean_l0"] == -mean_l0(Z)
+        X_hat = outer[0].inverse_transform(opened[0].inverse_transform(Z))
+        assert scores["explained_variance"] == pytest.approx(explained_variance(X, X_hat))
+
+
 def test_nested_and_wrapped(fitted):
     # Catches a pipeline in a pipeline, a step that is switched off, a frozen coder, a search.
     expected = codes_scorer()(fitted, X)
@@ -258,11 +322,17 @@ def test_what_a_tired_user_types(fitted):
         sparsity_scorer("gini", theta=0.5)
     with pytest.raises(ValueError, match="twice"):
         codes_scorer(["gini", sparsity_scorer("gini", axis=0)])
-    with pytest.raises(ValueError, match="taken"):
+    with pytest.raises(ValueError, match="neg_n_undefined_a"):
+        codes_scorer({"a": "gini", "neg_n_undefined_a": "hoyer"})
+    with pytest.raises(TypeError, match="key 1"):
+        codes_scorer({1: "gini"})
+    with pytest.raises(TypeError, match="codes_scorer: measures=5"):
+        codes_scorer(5)
+    with pytest.raises(TypeError, match="is no string"):
+        sparsity_scorer(gini)
+    with pytest.raises(ValueError, match=r"\['neg_mean_l0'\] would occur twice"):
         codes_scorer({"neg_mean_l0": "gini"})
     assert set(codes_scorer("gini")(fitted, X)) == set(codes_scorer(["gini"])(fitted, X))
     for nothing in (LogisticRegression().fit(X, y), make_pipeline(LogisticRegression()).fit(X, y)):
-        with pytest.raises(TypeError, match="no transform"):
+        with pytest.raises(TypeError, match=r"sparsity_scorer: .* has no step with a transform"):
             sparsity_scorer("gini")(nothing, X)
-    with pytest.raises(TypeError, match="inverse_transform"):
-        codes_scorer()(make_pipeline(Normalizer()).fit(X), X)
