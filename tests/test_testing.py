@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdict.metrics import (
@@ -301,6 +302,37 @@ def test_a_measure_may_spoil_its_argument():
     check_sparsity_measure(sorting, max_examples=30)
 
 
+def test_measures_of_small_values_are_no_false_alarm():
+    # Catches an absolute tolerance in strict laws, in which 1e-13 and 2e-13 are the same.
+    check_sparsity_measure(lambda c: 1e-13 * gini(c), max_examples=60)
+    check_sparsity_measure(partial(pq_mean, p=0.01, q=2), max_examples=60)
+    with pytest.raises(AssertionError, match="fails D4"):
+        check_sparsity_measure(lambda c: 1e-13 * hoyer(c), ("D4",), atol=0)
+
+
+def test_a_measure_that_breaks_at_a_large_scale_only():
+    # Catches factors of D2 that stay near 1.
+    with pytest.raises(AssertionError, match="fails D2"):
+        check_sparsity_measure(lambda c: gini(c) + (c.sum() > 1e6))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        arrays(int, st.integers(2, 10), elements=st.integers(0, 20)).filter(np.any),
+        st.lists(st.integers(1, 9), min_size=3, max_size=6),
+        arrays(np.float32, 4, elements=st.sampled_from([0.25, 1.0, 3.0, 8.0])),
+        vectors().map(lambda c: 1e6 * c),
+        vectors().map(lambda c: 1e-6 * c),
+    ],
+    ids=["integers", "lists", "float32", "large", "small"],
+)
+def test_vectors_of_the_user(own):
+    # Catches integers that cut off what Robin Hood takes, and laws tied to one scale.
+    check_sparsity_measure(gini, vectors=own, max_examples=60)
+    check_sparsity_measure(l2_l1, ("D1", "D2", "D3", "P1"), vectors=own, max_examples=60)
+
+
 def test_nothing_is_proved_by_nan_or_infinity():
     # Catches a check that cannot fail, because nothing was ever compared.
     for measure in (always_undefined, lambda c: np.inf):
@@ -320,7 +352,8 @@ def test_domain_of_a_measure():
     check_sparsity_measure(needs_positive, ("D1", "D3"), vectors=vectors(zeros=False))
     with pytest.raises(ValueError, match="a zero") as caught:
         check_sparsity_measure(needs_positive, ("D1",))
-    assert any("needs_positive" in note for note in caught.value.__notes__)
+    (note,) = caught.value.__notes__  # and none in terms of the search
+    assert note.startswith("raised by needs_positive on the vector (")
 
 
 def test_what_a_tired_user_types():
@@ -341,6 +374,22 @@ def test_what_a_tired_user_types():
         criteria_table([])
     with pytest.raises(AssertionError, match="order"):
         criteria_table([share_of_the_first])
+    for nothing in (vectors, 5, [1.0, 2.0]):
+        with pytest.raises(TypeError, match=r"vectors=.* is no hypothesis strategy"):
+            check_sparsity_measure(gini, vectors=nothing)
+    for bad in (st.just([-1.0, 2.0]), st.just([0.0, 0.0]), st.just([1.0]), st.just("ab")):
+        with pytest.raises(ValueError, match=r"check_sparsity_measure: vectors= drew .* needs"):
+            check_sparsity_measure(gini, vectors=bad)
+    for options in ({"rtol": -1}, {"atol": np.nan}):
+        with pytest.raises(ValueError, match=rf"check_sparsity_measure: {next(iter(options))}="):
+            check_sparsity_measure(gini, **options)
+    for criteria in (None, 3):
+        with pytest.raises(ValueError, match=f"criteria={criteria}"):
+            check_sparsity_measure(gini, criteria)
+    with pytest.raises(TypeError, match="measures=5"):
+        criteria_table(5)
+    with pytest.raises(ValueError, match="min_size=0"):
+        vectors(min_size=0)
     check_sparsity_measure("gini", "D2", max_examples=5)  # a name, and one law as a string
 
 
@@ -357,6 +406,25 @@ def test_table_as_text_and_as_a_frame():
     assert sum(line.startswith("mine") for line in rest) == (frame.loc["mine"] != "X").sum()
     for law in CRITERIA:
         assert (frame.loc["mine", law] == "X") == table.obeys("mine", law)
+
+
+def test_cells_of_a_table():
+    # Catches a typo that obeys everything, a name that is not the user's, and one measure that is
+    # undefined and takes the whole table with it.
+    def without_zeros(c):
+        return -np.sum(np.log(c)) if np.all(c > 0) else np.nan
+
+    table = criteria_table({"mine": without_zeros, "gini": "gini"}, max_examples=40)
+    assert table.untried == {("mine", "P2")} and not table.obeys("mine", "P2")
+    assert table.obeys("mine", "D1") and not table.obeys("mine", "D2")
+    assert table.counterexamples["mine", "D2"].measure == "mine"
+    assert table.to_frame().loc["mine", "P2"] == "?"
+    assert str(table).splitlines()[1].endswith("?")
+    for cell in (("ginni", "D1"), ("gini", "D9")):
+        with pytest.raises(ValueError, match="no cell of the table"):
+            table.obeys(*cell)
+    with pytest.raises(AssertionError, match="mine fails order"):
+        criteria_table({"gini": gini, "mine": lambda c: c[0]}, max_examples=40)
 
 
 def test_only_testing_needs_hypothesis():

@@ -11,7 +11,7 @@ except ImportError as error:
         "pip install skdict[test]."
     ) from error
 
-from skdict.testing.laws import Counterexample, check_sparsity_measure
+from skdict.testing.check import Counterexample, check_sparsity_measure
 from skdict.testing.strategies import Problem, codes, problems, vectors
 from skdict.testing.table import CriteriaTable, criteria_table
 

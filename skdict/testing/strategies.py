@@ -43,6 +43,11 @@ def vectors(*, min_size=2, max_size=30, zeros=True, distinct=False):
     ...     assert gini(c) >= 0
     >>> test_gini_is_never_negative()
     """
+    if not (1 <= min_size <= max_size):
+        raise ValueError(
+            f"vectors: min_size={min_size!r}, max_size={max_size!r} are out of range. Choose "
+            "integers 1 <= min_size <= max_size."
+        )
     least = 0 if zeros else 1
     integers = st.integers(least, 5).map(float)
     hundredths = st.integers(least, 500).map(lambda i: i / 100)
