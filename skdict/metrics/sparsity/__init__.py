@@ -1,9 +1,12 @@
 """The sixteen sparsity measures of Hurley and Rickard (2009); larger is sparser."""
 
 from skdict.metrics.sparsity.counts import n_near_zeros, n_zeros
-from skdict.metrics.sparsity.scale_bound import (
+from skdict.metrics.sparsity.entropies import (
     entropy_gaussian,
+    entropy_shannon,
     entropy_shannon_modified,
+)
+from skdict.metrics.sparsity.scale_bound import (
     neg_l1,
     neg_log,
     neg_lp,
@@ -11,7 +14,6 @@ from skdict.metrics.sparsity.scale_bound import (
     neg_tanh,
 )
 from skdict.metrics.sparsity.scale_free import (
-    entropy_shannon,
     gini,
     hoyer,
     kappa_4,
