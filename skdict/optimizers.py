@@ -23,21 +23,23 @@ class Adam:
         return {"step": 0, "mean": zeros(), "square": zeros()}
 
     def update(self, params, grads, state, learning_rate, factors):
-        """One step, in place in `params` and `state`; `factors` multiply the rate, by name.
-
-        The bias corrections 1 - beta^t are folded into the rate and into epsilon:
-        rate m̂ / (√v̂ + ε) = (rate √c₂ / c₁) m / (√v + ε √c₂), with c = 1 - beta^t.
-        """
-        state["step"] += 1
-        correction1 = 1 - self.beta1 ** state["step"]
-        correction2 = (1 - self.beta2 ** state["step"]) ** 0.5
-        rate = learning_rate * correction2 / correction1
-        epsilon = self.epsilon * correction2
+        """One step, in place in `params` and `state`; `factors` multiply the rate, by name."""
+        rate, epsilon = self.advance(state, learning_rate)
         for name, param in params.items():
             step = adam_unit_rows if name in self.unit_rows else adam
             mean, square = state["mean"][name], state["square"][name]
             own = rate * factors.get(name, 1.0)
             step(param, grads[name], mean, square, own, self.beta1, self.beta2, epsilon)
+
+    def advance(self, state, learning_rate):
+        """Count a step; rate and epsilon for it, with the bias corrections 1 - beta^t folded in.
+
+        rate m̂ / (√v̂ + ε) = (rate √c₂ / c₁) m / (√v + ε √c₂), with c = 1 - beta^t.
+        """
+        state["step"] += 1
+        correction1 = 1 - self.beta1 ** state["step"]
+        correction2 = (1 - self.beta2 ** state["step"]) ** 0.5
+        return learning_rate * correction2 / correction1, self.epsilon * correction2
 
 
 def rate_factor(step, warmup, decay_start, total):

@@ -13,6 +13,8 @@ import numpy as np
 from skdict import codes, revival
 from skdict.backend import asarray_like, computation_dtype, is_host, namespace, to_numpy
 from skdict.encoders import Context
+from skdict.fusion import fused_step
+from skdict.kernels import threads
 from skdict.objective import loss_and_grad, zeros
 from skdict.optimizers import Adam, rate_factor
 
@@ -93,12 +95,19 @@ def train_step(state, X, encoder, terms, settings, factor=1.0, grads=None):
     """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
     dead = state.silent_for >= settings.dead_after
     context = Context(dead if dead.any() else None, state.step)
-    loss, grads, heads = loss_and_grad(state.params, X, encoder, terms, context, grads=grads)
-    Z = heads["codes"]
     n_samples = X.shape[0]
-    revival.count_silence(state.silent_for, codes.fired(Z), n_samples)
     rate = factor * settings.learning_rate
     factors = rate_factors(state.params, settings.held)
+    fused = None if settings.resample else fused_step(encoder, terms, state.params)
+    if fused is not None:
+        loss, n_fired = fused(X, state.params, context, OPTIMIZER, state.optimizer, rate, factors)
+        revival.count_silence(state.silent_for, n_fired > 0, n_samples)
+        state.step += 1
+        state.n_seen += n_samples
+        return loss, int(n_fired.sum()) / n_samples
+    loss, grads, heads = loss_and_grad(state.params, X, encoder, terms, context, grads=grads)
+    Z = heads["codes"]
+    revival.count_silence(state.silent_for, codes.fired(Z), n_samples)
     OPTIMIZER.update(state.params, grads, state.optimizer, rate, factors)
     if settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after):
         dead = state.silent_for >= settings.dead_after
@@ -121,19 +130,18 @@ def train(state, X, encoder, terms, settings, plan, order=None):
     A caller may call ``plan.wind_down(state.step)`` between passes: the rate then falls to zero at
     once instead of later.
     """
-    grads = zeros(state.params)
+    fused = fused_step(encoder, terms, state.params)  # stores no gradients
+    grads = None if fused else zeros(state.params)
     n = X.shape[0]
     while not plan.done(state.step):
         losses, l0s, factor = [], [], 1.0
         for begin in range(0, n, settings.batch_size):
             factor = plan.factor(state.step, settings.warmup)
             span = slice(begin, min(begin + settings.batch_size, n))
-            batch = take_rows(X, span if order is None else order[span])
+            batch = batch_of(X, span if order is None else order[span], state)
             in_decay = plan.in_decay(state.step)
             step_settings = settings._replace(resample=settings.resample and not in_decay)
-            loss, l0 = train_step(
-                state, standardise(batch, state), encoder, terms, step_settings, factor, grads
-            )
+            loss, l0 = train_step(state, batch, encoder, terms, step_settings, factor, grads)
             losses.append(loss)
             l0s.append(l0)
             if plan.done(state.step):
@@ -169,6 +177,24 @@ class Plan:
     def wind_down(self, step):
         if not self.in_decay(step):
             self.decay_start, self.end = step, step + self.length
+
+
+def batch_of(X, rows, state):
+    """Rows of X in training's units; on the host in memory that the next batch overwrites."""
+    if not is_host(namespace(X)):
+        return standardise(take_rows(X, rows), state)
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    pool = threads.current()
+    out = pool.buffer("batch", (rows.size, X.shape[1]), state.center.dtype)
+
+    def block(start, stop):
+        part = out[start:stop]
+        np.subtract(X[rows[start:stop]], state.center, out=part, casting="unsafe")
+        part /= state.scale
+
+    pool.blocks(block, rows.size, 256, 4 * out.size)
+    return out
 
 
 def take_rows(X, rows):

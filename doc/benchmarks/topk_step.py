@@ -57,8 +57,8 @@ def stepper(X, batch, m, k):
         rows = order[position : position + batch]
         position = (position + batch) % X.shape[0]
         with use_threads(None):
-            rows = training.standardise(training.take_rows(X, rows), state)
-            training.train_step(state, rows, encoder, terms, settings, 1.0, memory)
+            batch_rows = training.batch_of(X, rows, state)
+            training.train_step(state, batch_rows, encoder, terms, settings, 1.0, memory)
 
     return step
 

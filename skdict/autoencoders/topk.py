@@ -21,6 +21,7 @@ class TopK:
     """
 
     by_tiles = True
+    selects = "topk"  # by which a fused step knows it
 
     def __init__(self, k, k_aux=0):
         self.k = k

@@ -9,7 +9,7 @@ import functools
 import importlib
 import warnings
 
-from skdict.backend import is_host
+from skdict.backend import is_host, namespace
 
 
 @functools.cache
@@ -17,6 +17,11 @@ def implementation(kernel, xp):
     """Module that implements `kernel` for arrays of namespace `xp`."""
     kind = "cpu" if is_host(xp) and _has_numba() else "reference"
     return importlib.import_module(f"skdict.kernels.{kernel}_{kind}")
+
+
+def has_compiled(array):
+    """Whether arrays like this one have compiled kernels."""
+    return is_host(namespace(array)) and _has_numba()
 
 
 @functools.cache

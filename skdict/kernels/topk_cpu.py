@@ -17,7 +17,7 @@ def topk(U, bias, k):
         return indices, values
     group = max(1, min(16, m // (2 * k)))
     threads.current().blocks(
-        lambda start, stop: _topk_rows(U, bias, k, group, indices, values, start, stop),
+        lambda start, stop: topk_rows(U, bias, k, group, indices, values, start, stop, True),
         n,
         _BLOCK,
         U.size,
@@ -26,10 +26,10 @@ def topk(U, bias, k):
 
 
 @jit
-def _topk_rows(U, bias, k, group, indices, values, start, stop):
+def topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
     # Column j belongs to group j % n_groups; the last m - group * n_groups columns, fewer than
     # `group`, are groups of their own.
-    m = U.shape[1]
+    m = bias.size
     n_groups = m // group
     n_whole = group * n_groups
     maxima = np.empty(n_groups + m - n_whole, dtype=U.dtype)
@@ -59,7 +59,11 @@ def _topk_rows(U, bias, k, group, indices, values, start, stop):
             _rank(found, found_values, count)
         else:
             _drop_smallest(found, found_values, count, k)
-        if k > _FEW:
+        if not in_order:
+            for p in range(k):
+                indices[i, p] = found[p]
+                values[i, p] = found_values[p]
+        elif k > _FEW:
             _sweep(U, bias, i, chosen, found, k, indices, values)
         else:
             _insert_in_order(found, found_values, k, indices, values, i)
@@ -73,7 +77,7 @@ def _group_maxima(U, bias, i, group, n_groups, maxima):
         for g in range(np.uint64(n_groups)):
             value = U[i, offset + g] + bias[offset + g]
             maxima[g] = value if value > maxima[g] else maxima[g]
-    for j in range(group * n_groups, U.shape[1]):
+    for j in range(group * n_groups, bias.size):
         maxima[n_groups + j - group * n_groups] = U[i, j] + bias[j]
 
 
@@ -128,11 +132,11 @@ def _drop_smallest(found, found_values, count, k):
 
 @jit
 def _rank_row(U, bias, i, found, found_values):
-    for j in range(U.shape[1]):
+    for j in range(bias.size):
         found[j] = j
         found_values[j] = U[i, j] + bias[j]
-    _rank(found, found_values, U.shape[1])
-    return U.shape[1]
+    _rank(found, found_values, bias.size)
+    return bias.size
 
 
 @jit
