@@ -11,9 +11,8 @@ import numpy as np
 from skdict import codes
 from skdict.backend import device, is_host, namespace, to_numpy
 from skdict.encoders import INFERENCE
-from skdict.training import to_units
 
-_ROWS = 1024  # encoded at a time
+_ROWS = 2048  # encoded at a time, two tiles of the product
 
 
 def encode(X, params, encoder, threads):
@@ -69,8 +68,11 @@ def explained_variance(X, params, encoder):
 
 
 def _encode_rows(X, start, stop, params, encoder):
-    bias = params["decoder_bias"]
-    rows = to_units(X[start:stop, :], namespace(bias).zeros_like(bias), 1)
+    dtype, rows = params["components"].dtype, X[start:stop, :]
+    if is_host(namespace(rows)):
+        rows = np.ascontiguousarray(rows, dtype=dtype)
+    else:
+        rows = namespace(rows).astype(rows, dtype, copy=False)
     return rows, encoder.forward(rows, params, INFERENCE)[0]["codes"]
 
 

@@ -16,6 +16,7 @@ def topk(U, bias, k):
     if k == 0:
         return indices, values
     group = max(1, min(16, m // (2 * k)))
+    U = _with_padding(U)
     threads.current().blocks(
         lambda start, stop: topk_rows(U, bias, k, group, indices, values, start, stop, True),
         n,
@@ -23,6 +24,14 @@ def topk(U, bias, k):
         U.size,
     )
     return indices, values
+
+
+def _with_padding(U):
+    """The contiguous array that rows apart from each other are part of; kernels are fast on it."""
+    width, rest = divmod(U.strides[0], U.itemsize)
+    if U.flags.c_contiguous or rest or U.strides[1] != U.itemsize or width < U.shape[1]:
+        return np.ascontiguousarray(U)
+    return np.lib.stride_tricks.as_strided(U, (U.shape[0], width))
 
 
 @jit

@@ -13,11 +13,10 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
-from skdict.kernels.dense import tile_rows
+from skdict.kernels.dense import PAD, tile_rows
 from skdict.kernels.topk_cpu import topk_rows
 
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
-_PAD = 16  # columns; a stride that is a multiple of 4096 bytes slows the product
 _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
 
@@ -139,7 +138,7 @@ def _over_rows(X, params, centred, main, second, dead):
     def tile(start, stop):
         part = slice(start, stop)
         np.subtract(X[part], shift, out=centred[part])
-        U = threads.current().buffer("product", (stop - start, m + _PAD), X.dtype)
+        U = threads.current().buffer("product", (stop - start, m + PAD), X.dtype)
         np.matmul(centred[part], W.T, out=U[:, :m])
         main.select(U, bias, part)
         main.reconstruct(-1, centred[part], D, part, start // size)
