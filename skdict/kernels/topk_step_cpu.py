@@ -17,6 +17,8 @@ from skdict.kernels.dense import PAD, tile_rows
 from skdict.kernels.topk_cpu import topk_rows
 
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
+_COLUMN_BLOCKS = 2  # of the product of a small batch
+_ROWS = 32  # of a small batch that a thread takes after it
 _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
 
@@ -127,19 +129,24 @@ class _Support:
 
 
 def _over_rows(X, params, centred, main, second, dead):
+    """Fill the supports: product, selection, reconstruction and gradients of the codes."""
     n, W = X.shape[0], params["encoder"]
-    m = W.shape[0]
-    D, bias, shift = params["components"], params["encoder_bias"], params["decoder_bias"]
-    size = min(tile_rows(n, W.size), max(32, _TILE_ENTRIES // m))
+    m, pool = W.shape[0], threads.current()
+    whole = _product_by_columns(X, params, centred) if _by_columns(n, m) else None
+    size = _ROWS if whole is not None else min(tile_rows(n, W.size), max(32, _TILE_ENTRIES // m))
     for support in (main, second):
         if support is not None:
             support.reserve(-(-n // size))
 
     def tile(start, stop):
         part = slice(start, stop)
-        np.subtract(X[part], shift, out=centred[part])
-        U = threads.current().buffer("product", (stop - start, m + PAD), X.dtype)
-        np.matmul(centred[part], W.T, out=U[:, :m])
+        if whole is None:
+            np.subtract(X[part], params["decoder_bias"], out=centred[part])
+            U = threads.current().buffer("product", (stop - start, m + PAD), X.dtype)
+            np.matmul(centred[part], W.T, out=U[:, :m])
+        else:
+            U = whole[part]
+        D, bias = params["components"], params["encoder_bias"]
         main.select(U, bias, part)
         main.reconstruct(-1, centred[part], D, part, start // size)
         if second is not None:
@@ -147,7 +154,25 @@ def _over_rows(X, params, centred, main, second, dead):
             second.indices[part] = dead[second.indices[part]]
             second.reconstruct(1, main.residual[part], D, part, start // size)
 
-    threads.current().blocks(tile, n, size, n * W.size)
+    pool.blocks(tile, n, size, n * W.size)
+
+
+def _by_columns(n, m):
+    """Few rows: each thread would prepare the whole encoder for a product of half of them."""
+    return n < 1024 <= m
+
+
+def _product_by_columns(X, params, centred):
+    n, W = X.shape[0], params["encoder"]
+    pool = threads.current()
+    U = pool.buffer("product", (n, W.shape[0] + PAD), X.dtype)
+    np.subtract(X, params["decoder_bias"], out=centred)
+
+    def columns(start, stop):
+        np.matmul(centred, W[start:stop].T, out=U[:, start:stop])
+
+    pool.blocks(columns, W.shape[0], 16 * -(-W.shape[0] // (16 * _COLUMN_BLOCKS)), n * W.size)
+    return U
 
 
 def _scalars(dtype, rate, betas, epsilon):

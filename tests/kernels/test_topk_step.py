@@ -22,9 +22,14 @@ from skdict.terms import L1, AuxK, Reconstruction
 kernel = pytest.importorskip("skdict.kernels.topk_step_cpu")
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Blocks of a few rows and atoms, so that small problems have several of each."""
+@pytest.fixture(params=["rows", "columns"])
+def small_blocks(monkeypatch, request):
+    """Blocks of a few rows and atoms, so that small problems have several of each.
+
+    The product is made by tiles of rows, or by blocks of columns as for small batches.
+    """
+    monkeypatch.setattr(kernel, "_by_columns", lambda n, m: request.param == "columns")
+    monkeypatch.setattr(kernel, "_ROWS", 3)
     monkeypatch.setattr(threads, "_SMALL", 1)
     monkeypatch.setattr(dense, "_SMALL", 1)
     monkeypatch.setattr(dense, "_TILE", 8)
