@@ -49,16 +49,14 @@ def stepper(X, batch, m, k):
         state = estimator._start(X, order, rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
     settings = training.Settings(batch, 1e-3, 100, 10_000_000, resample=False)
-    memory = training.zeros(state.params)
     position = 0
 
     def step():
         nonlocal position
         rows = order[position : position + batch]
         position = (position + batch) % X.shape[0]
-        with use_threads(None):
-            batch_rows = training.batch_of(X, rows, state)
-            training.train_step(state, batch_rows, encoder, terms, settings, 1.0, memory)
+        batch_rows = training.batch_of(X, rows, state)
+        training.train_step(state, batch_rows, encoder, terms, settings)
 
     return step
 
@@ -89,14 +87,16 @@ def run(name, shape, rounds):
     def product():
         np.matmul(X[:batch], E.T, out=Z)
 
-    for _ in range(3):
-        step(), product()
+    with use_threads(None):
+        for _ in range(3):
+            step()
     times = {"product": [], "step": []}
     for _ in range(rounds):
         product()  # an untimed call right before the timed one
         times["product"].append(time_of(product))
-        step()
-        times["step"].append(time_of(step))
+        with use_threads(None):  # once for a whole fit, in which the untimed call warms up
+            step()
+            times["step"].append(time_of(step))
     ratios = [s / p for s, p in zip(times["step"], times["product"], strict=True)]
     print(
         f"batch {batch}, features {d}, components {m}, k {k}:\n"
