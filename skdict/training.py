@@ -183,17 +183,15 @@ def batch_of(X, rows, state):
     """Rows of X in training's units; on the host in memory that the next batch overwrites."""
     if not is_host(namespace(X)):
         return standardise(take_rows(X, rows), state)
-    if isinstance(rows, slice):
-        rows = np.arange(rows.start, rows.stop)
-    pool = threads.current()
-    out = pool.buffer("batch", (rows.size, X.shape[1]), state.center.dtype)
+    is_slice, pool = isinstance(rows, slice), threads.current()
+    n = rows.stop - rows.start if is_slice else rows.size
+    out = pool.buffer("batch", (n, X.shape[1]), state.center.dtype)
 
     def block(start, stop):
-        part = out[start:stop]
-        np.subtract(X[rows[start:stop]], state.center, out=part, casting="unsafe")
-        part /= state.scale
+        part = slice(rows.start + start, rows.start + stop) if is_slice else rows[start:stop]
+        to_units(take_rows(X, part), state.center, state.scale, out[start:stop])
 
-    pool.blocks(block, rows.size, 256, 4 * out.size)
+    pool.blocks(block, n, 256, 4 * out.size)
     return out
 
 
@@ -212,11 +210,11 @@ def standardise(batch, state):
     return to_units(batch, state.center, state.scale)
 
 
-def to_units(batch, center, scale):
-    """``(batch - center) / scale`` as a new C-contiguous array of the dtype of `center`."""
+def to_units(batch, center, scale, out=None):
+    """``(batch - center) / scale`` in the dtype of `center`, C-contiguous; on the host in `out`."""
     xp = namespace(batch)
     if is_host(xp):
-        out = np.empty(batch.shape, dtype=center.dtype)
+        out = np.empty(batch.shape, dtype=center.dtype) if out is None else out
         np.subtract(batch, center, out=out, casting="unsafe")
     else:
         out = xp.astype(batch, center.dtype, copy=False) - center

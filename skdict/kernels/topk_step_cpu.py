@@ -13,6 +13,7 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
+from skdict.kernels.adam_cpu import _scalars, adam
 from skdict.kernels.dense import PAD, tile_rows
 from skdict.kernels.topk_cpu import topk_rows
 
@@ -54,7 +55,8 @@ def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
     supports.append(supports[0] if second is None else second.by_column(m))
     n_supports = 1 if second is None else 2
 
-    per_atom = _scalars(X.dtype, rates["components"], betas, epsilon)
+    beta1, beta2 = betas
+    per_atom = _scalars(X.dtype, rates["components"], beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
     partial = np.zeros((-(-m // _ATOMS), X.shape[1]), dtype=X.dtype)
     matrices = [d[name] for name in ("components", "encoder") for d in (params, mean, square)]
     biases = [d["encoder_bias"] for d in (params, mean, square)]
@@ -68,8 +70,8 @@ def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
 
     threads.current().blocks(atoms, m, _ATOMS, 8 * params["encoder"].size)
     gradient = main.sums.sum(axis=0) / X.dtype.type(n) - partial.sum(axis=0)
-    bias = [d["decoder_bias"] for d in (params, mean, square)]
-    _adam_vector(gradient, *bias, *_scalars(X.dtype, rates["decoder_bias"], betas, epsilon))
+    param, *moments = (d["decoder_bias"] for d in (params, mean, square))
+    adam(param, gradient, *moments, rates["decoder_bias"], beta1, beta2, epsilon)
     loss = main.loss() + (0.0 if second is None else second.loss())
     return loss, np.diff(supports[0][0])
 
@@ -173,12 +175,6 @@ def _product_by_columns(X, params, centred):
 
     pool.blocks(columns, W.shape[0], 16 * -(-W.shape[0] // (16 * _COLUMN_BLOCKS)), n * W.size)
     return U
-
-
-def _scalars(dtype, rate, betas, epsilon):
-    # 1 - beta in double precision: in float32 0.999 leaves 5e-5 of an error in the difference.
-    numbers = (rate, betas[0], 1 - betas[0], betas[1], 1 - betas[1], epsilon)
-    return [dtype.type(number) for number in numbers]
 
 
 @jit
@@ -366,12 +362,3 @@ def _adam_of_encoder(
         mean[j, c] = beta1 * mean[j, c] + rest1 * g
         square[j, c] = beta2 * square[j, c] + rest2 * g * g
         W[j, c] -= rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)
-
-
-@jit
-def _adam_vector(gradient, param, mean, square, rate, beta1, rest1, beta2, rest2, epsilon):
-    for c in range(param.size):
-        g = gradient[c]
-        mean[c] = beta1 * mean[c] + rest1 * g
-        square[c] = beta2 * square[c] + rest2 * g * g
-        param[c] -= rate * mean[c] / (np.sqrt(square[c]) + epsilon)

@@ -248,7 +248,7 @@ class Encoded:
         X = self.inputs[0]
         if _is_numeric(X) and all(map(_can_decode, self.steps)):
             # Some steps have an inverse_transform that fails: of an imputer, say, or a kernel PCA.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(ValueError, TypeError, IndexError, NotImplementedError):
                 return _explained(X, _decoded(self.steps, self.codes))
         coder = _coder_among(self.steps)
         if coder is None:
