@@ -50,6 +50,25 @@ def asarray_like(host_array, like, dtype=None):
     return xp.asarray(host_array, dtype=dtype, device=device(like))
 
 
+def take_rows(array, rows):
+    """Rows of an array by slice or by host indices, in its namespace."""
+    if isinstance(rows, slice):
+        return array[rows, ...]
+    xp = namespace(array)
+    if is_host(xp):
+        return array[rows]
+    return xp.take(array, asarray_like(rows, array), axis=0)
+
+
+def add_to_rows(array, rows, values):
+    """``array[rows] += values`` in place, for host indices that differ from each other."""
+    if is_host(namespace(array)) or is_cupy_array(array) or is_torch_array(array):
+        array[asarray_like(rows, array)] += values
+        return
+    for i, row in enumerate(rows):  # the standard has no assignment by an array of indices
+        array[int(row), ...] += values[i, ...]
+
+
 def computation_dtype(array):
     """Dtype in which computation on `array` runs: its own, float32 for float16.
 
@@ -67,6 +86,7 @@ def generator(random_state):
 
 
 __all__ = [
+    "add_to_rows",
     "asarray_like",
     "computation_dtype",
     "device",
@@ -74,5 +94,6 @@ __all__ = [
     "is_array_api_obj",
     "is_host",
     "namespace",
+    "take_rows",
     "to_numpy",
 ]

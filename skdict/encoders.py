@@ -27,11 +27,13 @@ class Context(NamedTuple):
     """Facts about the run; never arrays to learn.
 
     ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
-    are none (so in `transform`); ``step``: optimiser steps taken before this one.
+    are none (so in `transform`); ``step``: optimiser steps taken before this one; ``dead_every``:
+    dead latents look at every so-manieth sample of the batch (:func:`skdict.revival.dead_every`).
     """
 
     dead: object = None
     step: int = 0
+    dead_every: int = 1
 
 
 INFERENCE = Context()

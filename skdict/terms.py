@@ -10,8 +10,11 @@ Every term is a mean over samples; d_heads has entries for the heads that the te
 paper stops the gradient at is what `hold` returns.
 """
 
+import numpy as np
+
 from skdict import codes
-from skdict.backend import namespace
+from skdict.backend import add_to_rows, namespace, take_rows
+from skdict.kernels.dense import matmul
 
 
 class Reconstruction:
@@ -64,6 +67,9 @@ class AuxK:
     no other, and neither the paper's division by the energy of E nor its weight of 1/32 is needed.
     A small weight does harm: Adam remembers the larger gradients of the time when the latent was
     alive, for thousands of steps. Neither the reconstruction of E nor E itself contains the bias.
+
+    The head is dense, with a row for each sample that the dead look at (``context.dead_every``) and
+    a column for each of them; n is the number of its rows and D stands for their atoms.
     With R = Z D - E:  dZ = weight R Dᵀ / n,  dD = weight Zᵀ R / n.
     """
 
@@ -73,17 +79,23 @@ class AuxK:
     def hold(self, X, heads, params, context):
         if heads["aux"] is None:
             return None
-        return -_residual(X, heads["codes"], params)
+        E = -_residual(X, heads["codes"], params)
+        return E[:: context.dead_every, :], np.flatnonzero(context.dead)
 
     def __call__(self, X, heads, params, held, grads):
-        Z = heads["aux"]
-        if Z is None:
+        if heads["aux"] is None:
             return 0.0, {}
-        residual = codes.decode(Z, params["components"]) - held
+        E, latents = held
+        value, d_Z, d_D = self.of_atoms(heads["aux"], take_rows(params["components"], latents), E)
+        add_to_rows(grads["components"], latents, d_D)
+        return value, {"aux": d_Z}
+
+    def of_atoms(self, Z, D, E):
+        """Value, and the gradients with respect to Z and D."""
+        residual = matmul(Z, D) - E
         value = self.weight * _half_mean_square(residual)
-        residual *= self.weight / X.shape[0]
-        codes.add_outer(grads["components"], Z, residual)
-        return value, {"aux": codes.codes_gradient(Z, params["components"], residual)}
+        residual *= self.weight / Z.shape[0]
+        return value, matmul(residual, D.T), matmul(Z.T, residual)
 
 
 class L1:

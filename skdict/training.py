@@ -11,7 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from skdict import codes, revival
-from skdict.backend import asarray_like, computation_dtype, is_host, namespace, to_numpy
+from skdict.backend import (
+    asarray_like,
+    computation_dtype,
+    is_host,
+    namespace,
+    take_rows,
+    to_numpy,
+)
 from skdict.encoders import Context
 from skdict.fusion import fused_step
 from skdict.kernels import threads
@@ -93,9 +100,10 @@ def start(params, X, random, center, scale):
 
 def train_step(state, X, encoder, terms, settings, factor=1.0, grads=None):
     """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
-    dead = state.silent_for >= settings.dead_after
-    context = Context(dead if dead.any() else None, state.step)
     n_samples = X.shape[0]
+    dead = state.silent_for >= settings.dead_after
+    every = revival.dead_every(n_samples, dead.size, np.count_nonzero(dead))
+    context = Context(dead if dead.any() else None, state.step, every)
     rate = factor * settings.learning_rate
     factors = rate_factors(state.params, settings.held)
     fused = None if settings.resample else fused_step(encoder, terms, state.params)
@@ -193,16 +201,6 @@ def batch_of(X, rows, state):
 
     pool.blocks(block, n, 256, 4 * out.size)
     return out
-
-
-def take_rows(X, rows):
-    """Rows of X by slice or by host indices, in X's namespace."""
-    if isinstance(rows, slice):
-        return X[rows, :]
-    xp = namespace(X)
-    if is_host(xp):
-        return X[rows]
-    return xp.take(X, asarray_like(rows, X), axis=0)
 
 
 def standardise(batch, state):

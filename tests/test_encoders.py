@@ -1,7 +1,5 @@
 """Encoders alone: codes from their formulas, and backward for any functional of all heads."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from finite_differences import numerical_gradient
@@ -12,7 +10,7 @@ from strategies import problem, problems, unit_dictionary
 from skdict import codes, encoders
 from skdict.autoencoders.gated import Gated
 from skdict.autoencoders.relu import ReLU
-from skdict.autoencoders.topk import TopK
+from skdict.autoencoders.topk import TopK, TopKEncoder
 from skdict.backend import namespace, to_numpy
 from skdict.coders.matching_pursuit import Pursuit
 from skdict.encoders import INFERENCE, Affine, Context
@@ -20,10 +18,10 @@ from skdict.kernels import dense
 from skdict.kernels.threads import use_threads
 
 SPARSE, DENSE = 2.0, -1.0  # of encoders.DENSE_FROM: no, or every, batch is dense
-ACTIVATIONS = {
-    "topk": partial(TopK, 2, 2),
-    "relu": ReLU,
-    "gated": Gated,
+ENCODERS = {
+    "topk": TopKEncoder(2, 2),
+    "relu": Affine(ReLU()),
+    "gated": Affine(Gated()),
 }
 PATHS = [("topk", DENSE), ("relu", DENSE), ("relu", SPARSE), ("gated", DENSE), ("gated", SPARSE)]
 
@@ -34,7 +32,7 @@ def encoder(request):
     name, dense_from = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoders, "DENSE_FROM", dense_from)
-        yield Affine(ACTIVATIONS[name]())
+        yield ENCODERS[name]
 
 
 def to(xp, encoder, tiny, dtype="float64"):
@@ -58,7 +56,7 @@ def formulas(encoder, tiny, dead):
         P = U + p["gate_bias"]
         M = np.exp(p["magnitude_log_scale"]) * U + p["encoder_bias"]
         return {"codes": (P > 0) * np.maximum(M, 0), "gate": np.maximum(P, 0)}
-    return {"codes": largest(A, 2), "aux": largest(np.where(dead, A, -np.inf), 2)}
+    return {"codes": largest(A, 2), "aux": largest(A[:, dead], 2)}
 
 
 def largest(A, k):
@@ -88,8 +86,8 @@ def test_backward_of_all_heads(encoder, tiny):
     xp = namespace(tiny.X)
     params, context = to(xp, encoder, tiny), Context(tiny.dead)
     heads, tape = encoder.forward(tiny.X, params, context)
-    weights = np.random.default_rng(0).standard_normal((2, *tiny.X.shape[:1], len(tiny.dead)))
-    weights = dict(zip(heads, weights))
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal(Z.shape) for name, Z in heads.items()}
     support = {name: codes.to_dense(Z) != 0 for name, Z in heads.items()}
 
     def functional(moved):
@@ -166,7 +164,7 @@ def test_dtype_is_kept(xp, encoder, dtype):
 
 def test_tiles_change_nothing(monkeypatch):
     # would catch: tiles joined in another order, or views of a buffer that the next one overwrites
-    encoder = Affine(TopK(3, 2))
+    encoder = TopKEncoder(3, 2)
     tiny = problem(np.random.default_rng(0), n=1300, m=70, d=40)
     monkeypatch.setattr(dense, "_SMALL", 0)
     assert dense.tile_rows(1300, 70 * 40) < 1300  # else there is one tile
@@ -206,16 +204,26 @@ def test_aux_takes_every_dead_latent_where_they_are_few(xp):
     tiny = problem(np.random.default_rng(3), n=6)
     dead = np.zeros(6, dtype=bool)
     dead[[1, 4]] = True
-    encoder = Affine(TopK(2, k_aux=5))
+    encoder = TopKEncoder(2, k_aux=5)
     heads = heads_of(encoder, xp.asarray(tiny.X), to(xp, encoder, tiny), Context(dead))
-    assert_allclose(heads["aux"], np.where(dead, np.maximum(pre_activations(tiny), 0), 0))
+    assert_allclose(heads["aux"], np.maximum(pre_activations(tiny), 0)[:, dead])
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 9])
+def test_aux_looks_at_every_so_manieth_sample(xp, every):
+    # would catch: other samples than those whose errors AuxK takes
+    tiny = problem(np.random.default_rng(3), n=9)
+    dead = np.array([True, False, True, True, False, False])[: tiny.dead.size]
+    encoder = TopKEncoder(2, k_aux=2)
+    heads = heads_of(encoder, xp.asarray(tiny.X), to(xp, encoder, tiny), Context(dead, 0, every))
+    assert_allclose(heads["aux"], largest(pre_activations(tiny)[::every, dead], 2), atol=1e-13)
 
 
 @pytest.mark.parametrize("context", [INFERENCE, Context(None, 3)])
 def test_aux_is_absent_without_dead_latents(xp, context):
     # would catch: the auxiliary codes computed at inference
     tiny = problem(np.random.default_rng(3))
-    encoder = Affine(TopK(2, k_aux=5))
+    encoder = TopKEncoder(2, k_aux=5)
     params = to(xp, encoder, tiny)
     assert encoder.forward(xp.asarray(tiny.X), params, context)[0]["aux"] is None
 

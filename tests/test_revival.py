@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import problem, seeds, streams
 
-from skdict import training
+from skdict import revival, training
 from skdict.backend import to_numpy
 from skdict.revival import ENCODER_SCALE, count_silence, resample
 
@@ -172,3 +172,16 @@ def test_the_stream_decides(xp):
         results.append(snapshot(state)["params"])
     for name, array in results[0].items():
         assert_array_equal(array, results[1][name])
+
+
+@given(st.integers(1, 10**5), st.integers(1, 10**6), st.data())
+def test_dead_latents_cost_little(n_samples, n_components, data):
+    # would catch: a step whose cost grows with the number of dead latents, one without any sample
+    n_dead = data.draw(st.integers(0, n_components))
+    every = revival.dead_every(n_samples, n_components, n_dead)
+    rows = len(range(0, n_samples, every))
+    pairs = max(n_samples * n_components / 100, revival.DEAD_PAIRS)
+    assert 1 <= rows <= n_samples
+    assert (rows - 1) * n_dead <= pairs
+    if n_samples * n_dead <= pairs:
+        assert rows == n_samples

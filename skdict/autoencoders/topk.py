@@ -5,63 +5,92 @@ import numpy as np
 from skdict import codes
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Integral, Interval
-from skdict.backend import asarray_like, namespace
+from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.encoders import Affine
+from skdict.kernels.dense import matmul
 from skdict.kernels.topk import topk
 from skdict.terms import AuxK, Reconstruction
+
+
+def relu(A):
+    return namespace(A).maximum(A, namespace(A).zeros_like(A))  # NaN stays NaN
 
 
 class TopK:
     """Keep the k largest pre-activations of each sample, then ReLU.
 
         codes = ReLU(A on the k largest of A, 0 elsewhere)        A = U + encoder_bias
-        aux   = the same for the k_aux largest among dead latents; None where none is dead
 
-    backward: dA = d_codes where the code is positive, likewise through aux.
+    backward: dA = d_codes where the code is positive.
     """
 
     by_tiles = True
-    selects = "topk"  # by which a fused step knows it
 
-    def __init__(self, k, k_aux=0):
+    def __init__(self, k):
         self.k = k
-        self.k_aux = k_aux
 
     def init(self, n_components, like):
         xp = namespace(like)
         return {"encoder_bias": xp.zeros_like(like[:, 0])}
 
     def forward(self, U, params, context):
-        bias = params["encoder_bias"]
-        heads = {"codes": _select(U, bias, self.k), "aux": None}
+        indices, values = topk(U, params["encoder_bias"], self.k)
+        Z = codes.from_rows(indices, relu(values), U.shape[1])
+        return {"codes": Z}, Z
+
+    def backward(self, d_heads, Z, params):
+        slope = codes.positive(codes.entries(Z))
+        d_A = codes.with_entries(Z, codes.entries(d_heads["codes"]) * slope)
+        return [d_A], {"encoder_bias": codes.column_sum(d_A)}
+
+
+class TopKEncoder(Affine):
+    """The k largest of all latents, and for AuxK (head `aux`) the k_aux largest of the dead.
+
+    `aux` is dense, with a row for each sample that the dead look at and a column for each of them;
+    None where none is dead. The k_aux largest may be more where equal entries are the smallest.
+    """
+
+    selects = "topk"  # by which a fused step knows it
+
+    def __init__(self, k, k_aux=0):
+        super().__init__(TopK(k))
+        self.k = k
+        self.k_aux = k_aux
+
+    def forward(self, X, params, context):
+        heads, (centred, tape) = super().forward(X, params, context)
+        heads["aux"] = rows = latents = None
         if context.dead is not None and self.k_aux:
-            xp = namespace(U)
-            columns = asarray_like(np.flatnonzero(context.dead), U)
-            aux = _select(
-                xp.take(U, columns, axis=1),
-                xp.take(bias, columns, axis=0),
-                min(self.k_aux, int(context.dead.sum())),
-            )
-            indices = xp.astype(xp.take(columns, aux.indices, axis=0), xp.int32)
-            heads["aux"] = codes.SparseCodes(aux.indptr, indices, aux.values, U.shape[1])
-        return heads, heads
+            latents = np.flatnonzero(context.dead)
+            rows = centred[:: context.dead_every, :]
+            heads["aux"] = self.codes_of_dead(rows, params, latents)
+        return heads, (centred, tape, rows, latents, heads["aux"])
 
-    def backward(self, d_heads, heads, params):
-        d_U = []
-        d_bias = namespace(params["encoder_bias"]).zeros_like(params["encoder_bias"])
-        for name, Z in heads.items():
-            if Z is not None:
-                slope = codes.positive(codes.entries(Z))
-                d_A = codes.with_entries(d_heads[name], codes.entries(d_heads[name]) * slope)
-                d_U.append(d_A)
-                d_bias += codes.column_sum(d_A)
-        return d_U, {"encoder_bias": d_bias}
+    def backward(self, d_heads, tape, params, grads):
+        centred, tape, rows, latents, Z = tape
+        super().backward(d_heads, (centred, tape), params, grads)
+        if Z is not None:
+            d_W, d_bias = self.gradient_of_dead(d_heads["aux"], Z, rows)
+            add_to_rows(grads["encoder"], latents, d_W)
+            add_to_rows(grads["encoder_bias"], latents, d_bias)
+            grads["decoder_bias"] -= d_bias @ take_rows(params["encoder"], latents)
 
+    def codes_of_dead(self, centred, params, latents):
+        """Codes of some latents alone, of shape (n_samples, n_latents)."""
+        xp = namespace(centred)
+        U = matmul(centred, take_rows(params["encoder"], latents).T)
+        bias = take_rows(params["encoder_bias"], latents)
+        A = U + bias
+        if self.k_aux < latents.size:
+            smallest = xp.min(topk(U, bias, self.k_aux)[1], axis=1, keepdims=True)
+            A = A * xp.astype(A >= smallest, A.dtype)
+        return relu(A)
 
-def _select(U, bias, k):
-    xp = namespace(U)
-    indices, values = topk(U, bias, k)
-    return codes.from_rows(indices, xp.maximum(values, xp.zeros_like(values)), U.shape[1])
+    def gradient_of_dead(self, d_Z, Z, centred):
+        """Gradients of the encoder's rows and biases that made the codes Z."""
+        d_A = d_Z * codes.positive(Z)
+        return matmul(d_A.T, centred), namespace(d_A).sum(d_A, axis=0)
 
 
 class TopKAutoencoder(BaseDictionaryEstimator):
@@ -207,5 +236,4 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        activation = TopK(min(self.k, n_components), k_aux)
-        return Affine(activation), [Reconstruction(), AuxK()]
+        return TopKEncoder(min(self.k, n_components), k_aux), [Reconstruction(), AuxK()]

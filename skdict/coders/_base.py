@@ -10,7 +10,14 @@ from sklearn.utils.validation import check_array
 from skdict import training
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import HasMethods, Real
-from skdict.backend import asarray_like, computation_dtype, is_array_api_obj, namespace, to_numpy
+from skdict.backend import (
+    asarray_like,
+    computation_dtype,
+    is_array_api_obj,
+    namespace,
+    take_rows,
+    to_numpy,
+)
 
 
 class BaseCoder(BaseDictionaryEstimator):
@@ -112,7 +119,7 @@ class BaseCoder(BaseDictionaryEstimator):
         noise = super()._first_atoms(X, order, random, n_components, center)
         n_rows = min(X.shape[0], training.FIRST_ROWS)
         rows = random.permutation(n_rows)[:n_components]
-        samples = to_numpy(training.take_rows(X, rows if order is None else order[rows])) - center
+        samples = to_numpy(take_rows(X, rows if order is None else order[rows])) - center
         size = np.sqrt(np.mean(np.square(samples))) or 1.0
         noise[: rows.size] = samples / size + 0.01 * noise[: rows.size]
         return noise

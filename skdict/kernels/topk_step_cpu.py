@@ -24,7 +24,7 @@ _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
 
 
-def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
+def topk_step(X, params, mean, square, k, extra, rates, betas, epsilon):
     """Loss and gradient of one batch, and the update of Adam, in place in the three dicts.
 
     Parameters
@@ -33,8 +33,9 @@ def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
     params, mean, square : dicts of arrays by name
         ``components`` and ``encoder`` (m, d), ``encoder_bias`` (m,), ``decoder_bias`` (d,).
     k : int
-    aux : tuple or None
-        Indices of dead latents, how many of them a sample may use, weight of their term.
+    extra : callable or None
+        ``extra(X - decoder_bias, residual)`` gives the value of another term and, for some latents,
+        their indices and its gradients: of their atoms, encoder rows and encoder biases.
     rates : dict of float
         Rate of each parameter, bias corrections included.
     betas : pair of float
@@ -47,13 +48,14 @@ def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
         Number of samples in which each latent is positive.
     """
     n, m = X.shape[0], params["encoder"].shape[0]
-    main = _Support("main", X, k, 1.0)
-    second = None if aux is None else _Support("aux", X, min(aux[1], aux[0].size), aux[2])
     centred = threads.current().buffer("centred", X.shape, X.dtype)
-    _over_rows(X, params, centred, main, second, None if aux is None else aux[0])
-    supports = [main.by_column(m)]
-    supports.append(supports[0] if second is None else second.by_column(m))
-    n_supports = 1 if second is None else 2
+    support = _Support(X, k)
+    _over_rows(X, params, centred, support)
+    value, *others = (0.0, *_nothing(X)) if extra is None else extra(centred, support.residual)
+    slots = threads.current().buffer("slots", (m,), np.int64)
+    slots[:] = -1
+    slots[others[0]] = np.arange(others[0].size)
+    by_column = support.by_column(m)
 
     beta1, beta2 = betas
     per_atom = _scalars(X.dtype, rates["components"], beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
@@ -64,31 +66,33 @@ def topk_step(X, params, mean, square, k, aux, rates, betas, epsilon):
 
     def atoms(start, stop):
         _update_atoms(
-            *supports[0], *supports[1], n_supports, centred, *matrices, *biases,
+            *by_column, centred, slots, *others[1:], *matrices, *biases,
             *per_atom, *other_rates, partial[start // _ATOMS], start, stop,
         )  # fmt: skip
 
     threads.current().blocks(atoms, m, _ATOMS, 8 * params["encoder"].size)
-    gradient = main.sums.sum(axis=0) / X.dtype.type(n) - partial.sum(axis=0)
+    gradient = support.sums.sum(axis=0) / X.dtype.type(n) - partial.sum(axis=0)
     param, *moments = (d["decoder_bias"] for d in (params, mean, square))
     adam(param, gradient, *moments, rates["decoder_bias"], beta1, beta2, epsilon)
-    loss = main.loss() + (0.0 if second is None else second.loss())
-    return loss, np.diff(supports[0][0])
+    return support.losses.sum() / (2 * n) + value, np.diff(by_column[0])
+
+
+def _nothing(X):
+    none = np.empty((0, X.shape[1]), dtype=X.dtype)
+    return np.empty(0, dtype=np.int64), none, none, none[:, 0]
 
 
 class _Support:
     """Codes of a batch, k a sample, with their residual and gradient, in memory that is kept."""
 
-    def __init__(self, name, X, k, weight):
+    def __init__(self, X, k):
         n, d = X.shape
         memory = threads.current().buffer
         self.k = k
-        self.weight = weight
-        self.indices = memory(f"{name} indices", (n, k), np.int32)
-        self.values = memory(f"{name} values", (n, k), X.dtype)
-        self.gradient = memory(f"{name} gradient", (n, k), X.dtype)
-        self.residual = memory(f"{name} residual", (n, d), X.dtype)
-        self.name = name
+        self.indices = memory("indices", (n, k), np.int32)
+        self.values = memory("values", (n, k), X.dtype)
+        self.gradient = memory("gradient", (n, k), X.dtype)
+        self.residual = memory("residual", (n, d), X.dtype)
 
     def reserve(self, n_tiles):
         self.losses = np.zeros(n_tiles)
@@ -99,46 +103,33 @@ class _Support:
         indices = self.indices[part]
         topk_rows(U, bias, self.k, group, indices, self.values[part], 0, indices.shape[0], False)
 
-    def reconstruct(self, sign, base, D, part, tile):
-        """Residual: what the codes decode to, plus or minus `base`; and gradients of the codes."""
-        number = D.dtype.type
-        scale = number(self.weight / self.residual.shape[0])
+    def reconstruct(self, centred, D, part, tile):
+        """Residual of a tile of rows, and the gradients of its codes."""
+        support = self.indices[part], self.values[part], self.gradient[part]
+        scale = D.dtype.type(1 / self.residual.shape[0])
         self.losses[tile] = _reconstruct(
-            self.indices[part],
-            self.values[part],
-            self.gradient[part],
-            number(sign),
-            base,
-            self.residual[part],
-            D,
-            scale,
-            self.sums[tile],
+            *support, centred, self.residual[part], D, scale, self.sums[tile]
         )
-
-    def loss(self):
-        return self.weight * self.losses.sum() / (2 * self.residual.shape[0])
 
     def by_column(self, m):
         """Where columns start; rows, scaled codes and gradients in their order; the residual; n."""
         memory, dtype = threads.current().buffer, self.values.dtype
         starts = np.zeros(m + 1, dtype=np.int64)
-        rows = memory(f"{self.name} rows", (self.indices.size,), np.int32)
-        codes = memory(f"{self.name} codes", (self.indices.size,), dtype)
-        d_codes = memory(f"{self.name} d_codes", (self.indices.size,), dtype)
-        scale = dtype.type(self.weight / self.residual.shape[0])
-        _by_column(self.indices, self.values, self.gradient, scale, starts, rows, codes, d_codes)
-        return starts, rows, codes, d_codes, self.residual, dtype.type(1 / scale)
+        rows = memory("rows", (self.indices.size,), np.int32)
+        codes = memory("codes", (self.indices.size,), dtype)
+        d_codes = memory("d_codes", (self.indices.size,), dtype)
+        n = dtype.type(self.residual.shape[0])
+        _by_column(self.indices, self.values, self.gradient, 1 / n, starts, rows, codes, d_codes)
+        return starts, rows, codes, d_codes, self.residual, n
 
 
-def _over_rows(X, params, centred, main, second, dead):
-    """Fill the supports: product, selection, reconstruction and gradients of the codes."""
+def _over_rows(X, params, centred, support):
+    """Fill the support: product, selection, reconstruction and gradients of the codes."""
     n, W = X.shape[0], params["encoder"]
     m, pool = W.shape[0], threads.current()
     whole = _product_by_columns(X, params, centred) if _by_columns(n, m) else None
     size = _ROWS if whole is not None else min(tile_rows(n, W.size), max(32, _TILE_ENTRIES // m))
-    for support in (main, second):
-        if support is not None:
-            support.reserve(-(-n // size))
+    support.reserve(-(-n // size))
 
     def tile(start, stop):
         part = slice(start, stop)
@@ -148,13 +139,8 @@ def _over_rows(X, params, centred, main, second, dead):
             np.matmul(centred[part], W.T, out=U[:, :m])
         else:
             U = whole[part]
-        D, bias = params["components"], params["encoder_bias"]
-        main.select(U, bias, part)
-        main.reconstruct(-1, centred[part], D, part, start // size)
-        if second is not None:
-            second.select(np.take(U, dead, axis=1), bias[dead], part)
-            second.indices[part] = dead[second.indices[part]]
-            second.reconstruct(1, main.residual[part], D, part, start // size)
+        support.select(U, params["encoder_bias"], part)
+        support.reconstruct(centred[part], params["components"], part, start // size)
 
     pool.blocks(tile, n, size, n * W.size)
 
@@ -178,8 +164,8 @@ def _product_by_columns(X, params, centred):
 
 
 @jit
-def _reconstruct(indices, values, gradient, sign, base, residual, D, scale, sums):
-    # values: ReLU in place.  residual = Z D + sign base.  gradient = scale residual Dᵀ on the
+def _reconstruct(indices, values, gradient, base, residual, D, scale, sums):
+    # values: ReLU in place.  residual = Z D - base.  gradient = scale residual Dᵀ on the
     # support.  sums += column sums of the residual.
     # Four atoms at a time, and again while they are in the cache.
     n, k = indices.shape
@@ -191,7 +177,7 @@ def _reconstruct(indices, values, gradient, sign, base, residual, D, scale, sums
         for p in range(k):
             values[i, p] = zero if values[i, p] < 0 else values[i, p]  # NaN stays NaN
         for c in range(d):
-            residual[i, c] = sign * base[i, c]
+            residual[i, c] = -base[i, c]
         p = 0
         while p + 4 <= k:
             j0, j1 = np.uint64(indices[i, p]), np.uint64(indices[i, p + 1])
@@ -279,9 +265,8 @@ def _gather(starts, rows, weights, G, out, first, last):
 
 @jit
 def _update_atoms(
-    starts, rows, codes, d_codes, residual, unscale,
-    starts2, rows2, codes2, d_codes2, residual2, unscale2, n_supports,
-    centred, D, mean_D, square_D, W, mean_W, square_W, bias, mean_bias, square_bias,
+    starts, rows, codes, d_codes, residual, unscale, centred, slots, extra_D, extra_W, extra_bias,
+    D, mean_D, square_D, W, mean_W, square_W, bias, mean_bias, square_bias,
     rate, beta1, rest1, beta2, rest2, epsilon, rate_W, rate_bias, partial, start, stop,
 ):  # fmt: skip
     zero = D.dtype.type(0)
@@ -290,28 +275,24 @@ def _update_atoms(
         last = min(first + _GATHERED, stop)
         gathered[:] = zero
         _gather(starts, rows, codes, residual, gathered, first, last)
-        if n_supports == 2:
-            _gather(starts2, rows2, codes2, residual2, gathered, first, last)
         for j in range(first, last):
             # <gradient of the atom, atom>: a gradient of a code is <residual, atom>, scaled.
             radial = unscale * _dot(starts, codes, d_codes, j)
-            if n_supports == 2:
-                radial += unscale2 * _dot(starts2, codes2, d_codes2, j)
+            if slots[j] >= 0:
+                radial += _add(gathered, j - first, extra_D, slots[j], D, j)
             _adam_on_sphere(
                 gathered, j - first, radial, D, mean_D, square_D, j,
                 rate, beta1, rest1, beta2, rest2, epsilon,
             )  # fmt: skip
         gathered[:] = zero
         _gather(starts, rows, d_codes, centred, gathered, first, last)
-        if n_supports == 2:
-            _gather(starts2, rows2, d_codes2, centred, gathered, first, last)
         for j in range(first, last):
             total = zero
             for p in range(starts[j], starts[j + 1]):
                 total += d_codes[p]
-            if n_supports == 2:
-                for p in range(starts2[j], starts2[j + 1]):
-                    total += d_codes2[p]
+            if slots[j] >= 0:
+                total += extra_bias[slots[j]]
+                _add(gathered, j - first, extra_W, slots[j], W, j)
             _adam_of_encoder(
                 gathered, j - first, total, W, mean_W, square_W, j, partial,
                 rate_W, beta1, rest1, beta2, rest2, epsilon,
@@ -319,6 +300,18 @@ def _update_atoms(
             mean_bias[j] = beta1 * mean_bias[j] + rest1 * total
             square_bias[j] = beta2 * square_bias[j] + rest2 * total * total
             bias[j] -= rate_bias * mean_bias[j] / (np.sqrt(square_bias[j]) + epsilon)
+
+
+@jit
+def _add(gathered, row, extra, slot, params, column):
+    # Adds one row to the gathered gradient; its inner product with the parameter.
+    o, s, j = np.uint64(row), np.uint64(slot), np.uint64(column)
+    product = params.dtype.type(0)
+    for c in range(np.uint64(params.shape[1])):
+        gathered[o, c] += extra[s, c]
+    for c in range(np.uint64(params.shape[1])):
+        product += extra[s, c] * params[j, c]
+    return product
 
 
 @jit

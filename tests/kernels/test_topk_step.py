@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdict import TopKAutoencoder, training
+from skdict import TopKAutoencoder, revival, training
 from skdict.autoencoders.relu import ReLU
-from skdict.autoencoders.topk import TopK
+from skdict.autoencoders.topk import TopK, TopKEncoder
 from skdict.encoders import Affine
 from skdict.fusion import fused_step
 from skdict.kernels import dense, threads
@@ -60,16 +60,21 @@ def steps(X, state, k, n_steps, fused, held=(), weight=1.0):
         if not fused:
             patch.setattr(training, "fused_step", lambda *args: None)
         results = [
-            training.train_step(state, X, Affine(TopK(k, 4)), terms, options)
-            for _ in range(n_steps)
+            training.train_step(state, X, TopKEncoder(k, 4), terms, options) for _ in range(n_steps)
         ]
     return state, results
 
 
-@settings(max_examples=60)
+@pytest.fixture(params=[8, 1 << 13], ids=["few", "all"])
+def dead_pairs(monkeypatch, request):
+    """Let dead latents look at a part of the samples only, or at all."""
+    monkeypatch.setattr(revival, "DEAD_PAIRS", request.param)
+
+
+@settings(max_examples=40)
 @given(st.data())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "dead_pairs")
 def test_equals_the_composed_step(dtype, data):
     # would catch a wrong gradient, projection, moment or count, with and without dead latents, in
     # one block or several, in samples whose pre-activations are mostly negative
@@ -148,8 +153,9 @@ def test_what_is_not_finite_shows_in_the_loss(bad):
 def test_only_its_own_composition_is_fused():
     # would catch a fused step in place of another objective
     _, state = start(np.random.default_rng(4), 3, 4, 6, "float64")
-    topk, aux = Affine(TopK(2, 1)), [Reconstruction(), AuxK()]
+    topk, aux = TopKEncoder(2, 1), [Reconstruction(), AuxK()]
     assert fused_step(topk, aux, state.params) is not None
+    assert fused_step(Affine(TopK(2)), aux, state.params) is None
     assert fused_step(Affine(ReLU()), [Reconstruction(), L1(0.1)], state.params) is None
     assert fused_step(topk, [Reconstruction()], state.params) is None
     assert fused_step(topk, [Reconstruction("gate"), AuxK()], state.params) is None
