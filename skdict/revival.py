@@ -9,17 +9,20 @@ import numpy as np
 from skdict.backend import asarray_like, namespace, to_numpy
 from skdict.constraints import unit_rows
 
-DEAD_PAIRS = 1 << 13  # of sample and dead latent in a step that are always looked at
+DEAD_WORK = 1 << 17  # pairs of sample and dead latent in a step that are always affordable
+SAMPLE_WORK = 1024  # what a sample costs, in pairs
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
 
 def dead_every(n_samples, n_components, n_dead):
     """At every how-manieth sample dead latents look, so that they cost little however many.
 
-    They look at one hundredth of the pairs of sample and latent, or all if these are few.
+    A twentieth of the work of all latents, where the step is not small anyway: with that, as many
+    revive as with every sample, with a hundredth fewer do. A sample costs some work of its own,
+    whatever the number of dead.
     """
-    affordable = max(n_samples * n_components // 100, DEAD_PAIRS)
-    return min(max(1, -(-n_samples * n_dead // affordable)), max(n_samples, 1))
+    affordable = max(n_samples * n_components // 20, DEAD_WORK)
+    return min(max(1, -(-n_samples * (n_dead + SAMPLE_WORK) // affordable)), max(n_samples, 1))
 
 
 def count_silence(silent_for, fired, n_samples):

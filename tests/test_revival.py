@@ -180,8 +180,9 @@ def test_dead_latents_cost_little(n_samples, n_components, data):
     n_dead = data.draw(st.integers(0, n_components))
     every = revival.dead_every(n_samples, n_components, n_dead)
     rows = len(range(0, n_samples, every))
-    pairs = max(n_samples * n_components / 100, revival.DEAD_PAIRS)
+    work = n_dead + revival.SAMPLE_WORK
+    affordable = max(n_samples * n_components / 20, revival.DEAD_WORK)
     assert 1 <= rows <= n_samples
-    assert (rows - 1) * n_dead <= pairs
-    if n_samples * n_dead <= pairs:
+    assert (rows - 1) * work <= affordable
+    if n_samples * work < affordable:
         assert rows == n_samples

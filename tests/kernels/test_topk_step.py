@@ -65,16 +65,16 @@ def steps(X, state, k, n_steps, fused, held=(), weight=1.0):
     return state, results
 
 
-@pytest.fixture(params=[8, 1 << 13], ids=["few", "all"])
-def dead_pairs(monkeypatch, request):
+@pytest.fixture(params=[1 << 13, 1 << 17], ids=["few", "all"])
+def dead_work(monkeypatch, request):
     """Let dead latents look at a part of the samples only, or at all."""
-    monkeypatch.setattr(revival, "DEAD_PAIRS", request.param)
+    monkeypatch.setattr(revival, "DEAD_WORK", request.param)
 
 
 @settings(max_examples=40)
 @given(st.data())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.usefixtures("small_blocks", "dead_pairs")
+@pytest.mark.usefixtures("small_blocks", "dead_work")
 def test_equals_the_composed_step(dtype, data):
     # would catch a wrong gradient, projection, moment or count, with and without dead latents, in
     # one block or several, in samples whose pre-activations are mostly negative
