@@ -12,10 +12,13 @@ and of an activation, which :class:`Affine` completes to an encoder::
     init(n_components, like) -> params
     forward(U, params, context) -> heads, tape
     backward(d_heads, tape, params) -> list of d_U, d_params
-    by_tiles                                              may it be called on tiles of rows of U?
+    support                  name of a bias: all is zero where ``U + bias <= 0``; U then comes as
+                             codes, sparse if few entries remain.  None: U comes in tiles of rows
 """
 
 from typing import NamedTuple
+
+import numpy as np
 
 from skdict import codes
 from skdict.backend import is_host, namespace
@@ -48,8 +51,8 @@ class Affine:
         backward   dZ = R Dᵀ / n     dU = activation'(dZ)
                    dW = dUᵀ (X - b)  dD = Zᵀ R / n        db = 1ᵀ R / n - (1ᵀ dU) W
 
-    An activation whose output is small (top-k) says ``by_tiles``; U then exists a tile of rows at a
-    time, and the activation must not keep a view of it.
+    U exists a tile of rows at a time, unless much of it is needed. An activation that takes tiles
+    (top-k) must not keep a view of them.
     """
 
     def __init__(self, activation):
@@ -69,10 +72,10 @@ class Affine:
         def activate(U):
             return self.activation.forward(U, params, context)
 
-        if self.activation.by_tiles:
+        if self.activation.support is None:
             heads, tape = codes.stack(product_tiles(centred, W.T, activate))
         else:
-            heads, tape = activate(matmul(centred, W.T))
+            heads, tape = activate(sparse_or_dense(centred, W.T, params[self.activation.support]))
         return heads, (centred, tape)
 
     def backward(self, d_heads, tape, params, grads):
@@ -92,18 +95,22 @@ class Affine:
 DENSE_FROM = 0.15  # density from which dense products are faster (doc/benchmarks/density.py)
 
 
-def sparse_or_dense(U, bias):
-    """Entries of U where ``U + bias > 0``: sparse codes if these are few, else the whole of U.
+def sparse_or_dense(A, B, bias):
+    """``U = A @ B``, of which only entries with ``U + bias > 0`` count: sparse codes if few do.
 
     What becomes of the other entries of a dense result is the caller's business.
     """
-    xp = namespace(U)
-    if is_host(xp) and not _is_dense(U, bias):
-        return codes.SparseCodes(*products.positive_support(U, bias), U.shape[1])
-    return U
+    if not is_host(namespace(A)) or _is_dense(A, B, bias):
+        return matmul(A, B)
+
+    def positive(U):
+        return codes.SparseCodes(*products.positive_support(U, bias), B.shape[1])
+
+    tiles = product_tiles(A, B, positive)
+    return codes.stack(tiles) if tiles else positive(A @ B)
 
 
-def _is_dense(U, bias):
+def _is_dense(A, B, bias):
     # A sample of rows is enough: the choice only concerns speed.
-    rows = U[:: max(1, U.shape[0] // 16)]
-    return namespace(U).count_nonzero(rows + bias > 0) > DENSE_FROM * rows.size
+    U = A[:: max(1, A.shape[0] // 16)] @ B
+    return np.count_nonzero(U + bias > 0) > DENSE_FROM * U.size

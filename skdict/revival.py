@@ -9,8 +9,8 @@ import numpy as np
 from skdict.backend import asarray_like, namespace, to_numpy
 from skdict.constraints import unit_rows
 
-DEAD_WORK = 1 << 17  # pairs of sample and dead latent in a step that are always affordable
-SAMPLE_WORK = 1024  # what a sample costs, in pairs
+DEAD_WORK = 1 << 18  # pairs of sample and dead latent in a step that are always affordable
+SAMPLE_WORK = 700  # what a sample costs, in pairs
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
 

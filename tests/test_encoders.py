@@ -167,7 +167,7 @@ def test_tiles_change_nothing(monkeypatch):
     encoder = TopKEncoder(3, 2)
     tiny = problem(np.random.default_rng(0), n=1300, m=70, d=40)
     monkeypatch.setattr(dense, "_SMALL", 0)
-    assert dense.tile_rows(1300, 70 * 40) < 1300  # else there is one tile
+    assert dense.tile_rows(1300, 40, 70) < 1300  # else there is one tile
     params, context = to(namespace(tiny.X), encoder, tiny), Context(tiny.dead)
     results = []
     for n_jobs in (1, 2):
@@ -245,11 +245,12 @@ def test_few_codes_are_sparse_and_many_are_dense(monkeypatch):
     # would catch: a choice of representation that is upside down
     monkeypatch.setattr(encoders, "DENSE_FROM", 0.2)  # the fixture above may hold another
     rng = np.random.default_rng(0)
-    U = rng.standard_normal((50, 40))
-    assert encoders.sparse_or_dense(U, np.zeros(40)) is U
-    few = encoders.sparse_or_dense(U, np.full(40, -2.5))
+    A, B = rng.standard_normal((50, 3)), rng.standard_normal((3, 40))
+    U = A @ B
+    assert_allclose(encoders.sparse_or_dense(A, B, np.zeros(40)), U)
+    few = encoders.sparse_or_dense(A, B, np.full(40, -2.5))
     assert isinstance(few, codes.SparseCodes)
-    assert_array_equal(codes.to_dense(few), np.where(U > 2.5, U, 0))
+    assert_allclose(codes.to_dense(few), np.where(U > 2.5, U, 0))
 
 
 # ---------------------------------------------------------------- pursuit

@@ -5,7 +5,7 @@ from skdict import codes
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real
 from skdict.backend import namespace
-from skdict.encoders import Affine, sparse_or_dense
+from skdict.encoders import Affine
 from skdict.terms import L1, HeldReconstruction, Reconstruction
 
 
@@ -20,7 +20,7 @@ class Gated:
         dU = exp(r) dM + dP                   dr = sum over samples of dM exp(r) U
     """
 
-    by_tiles = False
+    support = "gate_bias"
 
     def init(self, n_components, like):
         xp = namespace(like)
@@ -32,16 +32,15 @@ class Gated:
         }
 
     def forward(self, U, params, context):
-        xp = namespace(U)
-        on = sparse_or_dense(U, params["gate_bias"])  # U where P > 0
-        u = codes.entries(on)
-        P = u + codes.per_component(on, params["gate_bias"])
-        scaled = u * codes.per_component(on, xp.exp(params["magnitude_log_scale"]))
-        M = scaled + codes.per_component(on, params["encoder_bias"])
+        u = codes.entries(U)
+        P = u + codes.per_component(U, params["gate_bias"])
+        scale = namespace(u).exp(params["magnitude_log_scale"])
+        scaled = u * codes.per_component(U, scale)
+        M = scaled + codes.per_component(U, params["encoder_bias"])
         open_ = codes.positive(P)
         heads = {
-            "codes": codes.with_entries(on, M * codes.positive(M) * open_),
-            "gate": codes.with_entries(on, P * open_),
+            "codes": codes.with_entries(U, M * codes.positive(M) * open_),
+            "gate": codes.with_entries(U, P * open_),
         }
         return heads, (heads, scaled)
 

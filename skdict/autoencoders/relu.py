@@ -8,24 +8,22 @@ from skdict import codes
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real, StrOptions
 from skdict.backend import namespace
-from skdict.encoders import Affine, sparse_or_dense
+from skdict.encoders import Affine
 from skdict.terms import L1, Reconstruction
 
 
 class ReLU:
     """``codes = max(A, 0)`` with ``A = U + encoder_bias``; backward: dA = d_codes where A > 0."""
 
-    by_tiles = False
+    support = "encoder_bias"
 
     def init(self, n_components, like):
         xp = namespace(like)
         return {"encoder_bias": xp.zeros_like(like[:, 0])}
 
     def forward(self, U, params, context):
-        bias = params["encoder_bias"]
-        on = sparse_or_dense(U, bias)  # U where A > 0
-        A = codes.entries(on) + codes.per_component(on, bias)
-        Z = codes.with_entries(on, A * codes.positive(A))
+        A = codes.entries(U) + codes.per_component(U, params["encoder_bias"])
+        Z = codes.with_entries(U, A * codes.positive(A))
         return {"codes": Z}, Z
 
     def backward(self, d_heads, Z, params):

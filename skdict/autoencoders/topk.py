@@ -24,7 +24,7 @@ class TopK:
     backward: dA = d_codes where the code is positive.
     """
 
-    by_tiles = True
+    support = None
 
     def __init__(self, k):
         self.k = k

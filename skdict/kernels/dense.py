@@ -1,28 +1,38 @@
-"""Dense products on blocks of rows, and row tiles of the encoder's product.
+"""Dense products on blocks of rows or columns, and row tiles of the encoder's product.
 
 Each block is one BLAS call on one thread; its shape depends on the operands alone.
 """
+
+import numpy as np
 
 from skdict.backend import is_host, namespace
 from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
+_TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
+_FEW_ROWS = 32  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
 
 
-def matmul(A, B):
-    """``A @ B``, blocks of rows on threads where A and B are numpy arrays."""
+def matmul(A, B, out=None):
+    """``A @ B``; on threads where A and B are numpy arrays, and there in `out` if it is given."""
     xp = namespace(A)
     if not is_host(xp):
         return A @ B
-    out = xp.empty((A.shape[0], B.shape[1]), dtype=A.dtype)
-    size = tile_rows(A.shape[0], A.shape[1] * B.shape[1])
+    (n, d), m, pool = A.shape, B.shape[1], threads.current()
+    out = xp.empty((n, m), dtype=A.dtype) if out is None else out
 
-    def block(start, stop):
+    def rows(start, stop):
         xp.matmul(A[start:stop], B, out=out[start:stop])
 
-    threads.current().blocks(block, A.shape[0], size)
+    def columns(start, stop):
+        xp.matmul(A, B[:, start:stop], out=out[:, start:stop])
+
+    if are_few_rows(n, m) and n * d * m >= _SMALL:
+        pool.blocks(columns, m, 16 * -(-m // 32))
+    else:
+        pool.blocks(rows, n, tile_rows(n, d, m))
     return out
 
 
@@ -30,27 +40,59 @@ def product_tiles(A, B, consume):
     """List of ``consume(A[tile] @ B)`` over tiles of rows, in order.
 
     The product of a tile lies in a buffer that the next tile overwrites: `consume` must copy what
-    it keeps. So the whole product never exists. Rows of the buffer are padded: a stride that is a
-    multiple of 4096 bytes slows the product.
+    it keeps. So the whole product never exists, unless there are few rows. Rows of the buffer are
+    padded: a stride that is a multiple of 4096 bytes slows the product.
     """
-    xp = namespace(A)
-    if not is_host(xp):
+    if not is_host(namespace(A)):
         return [consume(A @ B)]
-    n, m = A.shape[0], B.shape[1]
-    size = tile_rows(n, A.shape[1] * m)
-    parts = [None] * -(-n // size)
+    parts = {}
+
+    def keep(tile, start, stop):
+        parts[start] = consume(tile[:, : B.shape[1]])
+
+    for_tiles(A, B, keep)
+    return [parts[start] for start in sorted(parts)]
+
+
+def for_tiles(A, B, use, prepare=None):
+    """Call ``use(U, start, stop)`` on threads for tiles of rows; the tile is the first m columns
+    of U.  ``prepare(start, stop)``, if given, is called before these rows of A are read.
+    """
+    (n, d), m, pool = A.shape, B.shape[1], threads.current()
+    if are_few_rows(n, m):
+        if prepare is not None:
+            prepare(0, n)
+        whole = pool.buffer("product", (n, m + PAD), A.dtype)
+        matmul(A, B, whole[:, :m])
+        pool.blocks(lambda i, j: use(whole[i:j], i, j), n, _FEW_ROWS, n * d * m)
+        return
 
     def tile(start, stop):
-        buffer = threads.current().buffer("product", (stop - start, m + PAD), A.dtype)[:, :m]
-        xp.matmul(A[start:stop], B, out=buffer)
-        parts[start // size] = consume(buffer)
+        if prepare is not None:
+            prepare(start, stop)
+        U = threads.current().buffer("product", (stop - start, m + PAD), A.dtype)
+        namespace(A).matmul(A[start:stop], B, out=U[:, :m])
+        use(U, start, stop)
 
-    threads.current().blocks(tile, n, size)
-    return parts
+    pool.blocks(tile, n, tile_rows(n, d, m))
 
 
-def tile_rows(n, work_per_row):
+def are_few_rows(n, m):
+    """With few rows each thread would prepare all of B for a product of a part of them."""
+    return n < 1024 <= m
+
+
+def tile_rows(n, d, m):
     """Rows per block: two blocks for a small batch, else `_TILE`; one if there is little to do."""
-    if n * work_per_row < _SMALL:
+    if n * d * m < _SMALL:
         return max(n, 1)
-    return _TILE if n >= 2 * _TILE else 16 * -(-n // 32)
+    rows = _TILE if n >= 2 * _TILE else 16 * -(-n // 32)
+    return min(rows, max(32, _TILE_ENTRIES // m))
+
+
+def with_padding(U):
+    """The contiguous array that rows apart from each other are part of; kernels are fast on it."""
+    width, rest = divmod(U.strides[0], U.itemsize)
+    if U.flags.c_contiguous or rest or U.strides[1] != U.itemsize or width < U.shape[1]:
+        return np.ascontiguousarray(U)
+    return np.lib.stride_tricks.as_strided(U, (U.shape[0], width))

@@ -8,8 +8,10 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
+from skdict.kernels.dense import with_padding
 
 _ROWS = 64  # rows or columns that a thread takes at a time
+_GROUP = 16  # columns looked at together
 
 
 def decode(indptr, indices, values, D):
@@ -55,20 +57,22 @@ def by_column(indptr, indices, n_components):
 
 
 def positive_support(U, bias):
-    n = U.shape[0]
+    (n, m), parts = U.shape, {}
     counts = np.zeros(n + 1, dtype=np.int64)
-    pool = threads.current()
-    pool.blocks(lambda start, stop: _count_positive(U, bias, counts, start, stop), n, _ROWS, U.size)
-    indptr = np.cumsum(counts)
-    indices = np.empty(indptr[-1], dtype=np.int32)
-    values = np.empty(indptr[-1], dtype=U.dtype)
-    pool.blocks(
-        lambda start, stop: _take_positive(U, bias, indptr, indices, values, start, stop),
-        n,
-        _ROWS,
-        U.size,
-    )
-    return indptr, indices, values
+    U = with_padding(U)
+
+    def block(start, stop):
+        memory, size = threads.current().buffer, (stop - start) * m
+        indices = memory("support indices", (size,), np.int32)
+        values = memory("support values", (size,), U.dtype)
+        found = _take_positive(U, bias, counts, indices, values, start, stop)
+        parts[start] = indices[:found].copy(), values[:found].copy()
+
+    threads.current().blocks(block, n, _ROWS, U.size)
+    if not parts:
+        return counts, np.empty(0, dtype=np.int32), np.empty(0, dtype=U.dtype)
+    indices, values = zip(*(parts[start] for start in sorted(parts)), strict=True)
+    return np.cumsum(counts), np.concatenate(indices), np.concatenate(values)
 
 
 def to_dense(indptr, indices, values, n_components):
@@ -184,23 +188,30 @@ def _by_column(indptr, indices, n_components):
 
 
 @jit
-def _count_positive(U, bias, counts, start, stop):
-    for i in range(start, stop):
-        count = 0
-        for j in range(np.uint64(U.shape[1])):
-            count += 1 if U[i, j] + bias[j] > 0 else 0
-        counts[i + 1] = count
-
-
-@jit
-def _take_positive(U, bias, indptr, indices, values, start, stop):
-    for i in range(start, stop):
-        p = indptr[i]
-        for j in range(U.shape[1]):
+def _take_positive(U, bias, counts, indices, values, start, stop):
+    # Most groups of `_GROUP` columns have no positive entry and are passed by at once.
+    p = 0
+    m = bias.size
+    whole = m - m % _GROUP
+    for row in range(start, stop):
+        i, before = np.uint64(row), p
+        for g in range(0, whole, _GROUP):
+            first, any_positive = np.uint64(g), 0
+            for j in range(first, first + np.uint64(_GROUP)):
+                any_positive += 1 if U[i, j] + bias[j] > 0 else 0
+            if any_positive:
+                for j in range(g, g + _GROUP):
+                    if U[i, j] + bias[j] > 0:
+                        indices[p] = j
+                        values[p] = U[i, j]
+                        p += 1
+        for j in range(whole, m):
             if U[i, j] + bias[j] > 0:
                 indices[p] = j
                 values[p] = U[i, j]
                 p += 1
+        counts[row + 1] = p - before
+    return p
 
 
 @jit

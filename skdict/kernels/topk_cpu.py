@@ -4,6 +4,7 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
+from skdict.kernels.dense import with_padding
 
 _FEW = 64  # up to here insertion sort and dropping one by one win
 _BLOCK = 64  # rows a thread takes at a time
@@ -16,7 +17,7 @@ def topk(U, bias, k):
     if k == 0:
         return indices, values
     group = max(1, min(16, m // (2 * k)))
-    U = _with_padding(U)
+    U = with_padding(U)
     threads.current().blocks(
         lambda start, stop: topk_rows(U, bias, k, group, indices, values, start, stop, True),
         n,
@@ -24,14 +25,6 @@ def topk(U, bias, k):
         U.size,
     )
     return indices, values
-
-
-def _with_padding(U):
-    """The contiguous array that rows apart from each other are part of; kernels are fast on it."""
-    width, rest = divmod(U.strides[0], U.itemsize)
-    if U.flags.c_contiguous or rest or U.strides[1] != U.itemsize or width < U.shape[1]:
-        return np.ascontiguousarray(U)
-    return np.lib.stride_tricks.as_strided(U, (U.shape[0], width))
 
 
 @jit

@@ -14,12 +14,9 @@ import numpy as np
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
 from skdict.kernels.adam_cpu import _scalars, adam
-from skdict.kernels.dense import PAD, tile_rows
+from skdict.kernels.dense import for_tiles
 from skdict.kernels.topk_cpu import topk_rows
 
-_TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
-_COLUMN_BLOCKS = 2  # of the product of a small batch
-_ROWS = 32  # of a small batch that a thread takes after it
 _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
 
@@ -71,10 +68,11 @@ def topk_step(X, params, mean, square, k, extra, rates, betas, epsilon):
         )  # fmt: skip
 
     threads.current().blocks(atoms, m, _ATOMS, 8 * params["encoder"].size)
-    gradient = support.sums.sum(axis=0) / X.dtype.type(n) - partial.sum(axis=0)
+    error, sums = support.totals()
+    gradient = sums / X.dtype.type(n) - partial.sum(axis=0)
     param, *moments = (d["decoder_bias"] for d in (params, mean, square))
     adam(param, gradient, *moments, rates["decoder_bias"], beta1, beta2, epsilon)
-    return support.losses.sum() / (2 * n) + value, np.diff(by_column[0])
+    return error / (2 * n) + value, np.diff(by_column[0])
 
 
 def _nothing(X):
@@ -93,23 +91,24 @@ class _Support:
         self.values = memory("values", (n, k), X.dtype)
         self.gradient = memory("gradient", (n, k), X.dtype)
         self.residual = memory("residual", (n, d), X.dtype)
-
-    def reserve(self, n_tiles):
-        self.losses = np.zeros(n_tiles)
-        self.sums = np.zeros((n_tiles, self.residual.shape[1]), dtype=self.residual.dtype)
+        self.of_tiles = {}  # by their first row: squared error, column sums of the residual
 
     def select(self, U, bias, part):
         group = max(1, min(16, bias.size // (2 * self.k)))
         indices = self.indices[part]
         topk_rows(U, bias, self.k, group, indices, self.values[part], 0, indices.shape[0], False)
 
-    def reconstruct(self, centred, D, part, tile):
+    def reconstruct(self, centred, D, part):
         """Residual of a tile of rows, and the gradients of its codes."""
         support = self.indices[part], self.values[part], self.gradient[part]
-        scale = D.dtype.type(1 / self.residual.shape[0])
-        self.losses[tile] = _reconstruct(
-            *support, centred, self.residual[part], D, scale, self.sums[tile]
-        )
+        scale, sums = D.dtype.type(1 / self.residual.shape[0]), np.zeros_like(centred[0])
+        error = _reconstruct(*support, centred, self.residual[part], D, scale, sums)
+        self.of_tiles[part.start] = error, sums
+
+    def totals(self):
+        """Squared error and column sums of the residual, in the order of rows."""
+        errors, sums = zip(*(self.of_tiles[start] for start in sorted(self.of_tiles)), strict=True)
+        return sum(errors), np.sum(sums, axis=0)
 
     def by_column(self, m):
         """Where columns start; rows, scaled codes and gradients in their order; the residual; n."""
@@ -125,42 +124,16 @@ class _Support:
 
 def _over_rows(X, params, centred, support):
     """Fill the support: product, selection, reconstruction and gradients of the codes."""
-    n, W = X.shape[0], params["encoder"]
-    m, pool = W.shape[0], threads.current()
-    whole = _product_by_columns(X, params, centred) if _by_columns(n, m) else None
-    size = _ROWS if whole is not None else min(tile_rows(n, W.size), max(32, _TILE_ENTRIES // m))
-    support.reserve(-(-n // size))
 
-    def tile(start, stop):
+    def prepare(start, stop):
+        np.subtract(X[start:stop], params["decoder_bias"], out=centred[start:stop])
+
+    def use(U, start, stop):
         part = slice(start, stop)
-        if whole is None:
-            np.subtract(X[part], params["decoder_bias"], out=centred[part])
-            U = threads.current().buffer("product", (stop - start, m + PAD), X.dtype)
-            np.matmul(centred[part], W.T, out=U[:, :m])
-        else:
-            U = whole[part]
         support.select(U, params["encoder_bias"], part)
-        support.reconstruct(centred[part], params["components"], part, start // size)
+        support.reconstruct(centred[part], params["components"], part)
 
-    pool.blocks(tile, n, size, n * W.size)
-
-
-def _by_columns(n, m):
-    """Few rows: each thread would prepare the whole encoder for a product of half of them."""
-    return n < 1024 <= m
-
-
-def _product_by_columns(X, params, centred):
-    n, W = X.shape[0], params["encoder"]
-    pool = threads.current()
-    U = pool.buffer("product", (n, W.shape[0] + PAD), X.dtype)
-    np.subtract(X, params["decoder_bias"], out=centred)
-
-    def columns(start, stop):
-        np.matmul(centred, W[start:stop].T, out=U[:, start:stop])
-
-    pool.blocks(columns, W.shape[0], 16 * -(-W.shape[0] // (16 * _COLUMN_BLOCKS)), n * W.size)
-    return U
+    for_tiles(centred, params["encoder"].T, use, prepare)
 
 
 @jit

@@ -132,7 +132,7 @@ def test_products_do_not_depend_on_threads(dtype, monkeypatch):
 
 # ---------------------------------------------------------------- dense products
 
-SHAPES = [(1, 3, 2), (7, 5, 4), (40, 300, 301), (1024, 60, 61), (1500, 60, 61)]
+SHAPES = [(1, 3, 2), (7, 5, 4), (40, 300, 301), (1024, 60, 61), (1500, 60, 61), (60, 99, 1500)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -156,10 +156,13 @@ def test_product_tiles(shape):
     n, d, m = shape
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((n, d)), rng.standard_normal((d, m))
+    results = []
     for n_jobs in (1, 2):
         with use_threads(n_jobs):
             parts = dense.product_tiles(A, B, np.copy)
-            assert_array_equal(np.concatenate(parts), dense.matmul(A, B))
+            assert_allclose(np.concatenate(parts), A @ B, atol=1e-11)
+            results.append(np.concatenate(parts))
+    assert_array_equal(*results)
 
 
 def test_dense_products_in_every_namespace(xp):
@@ -179,13 +182,15 @@ def test_without_rows():
     assert dense.product_tiles(np.ones((0, 4)), np.ones((4, 3)), np.copy) == []
 
 
-@given(n=st.integers(0, 5000), work=st.integers(1, 10**7))
-def test_size_of_blocks_covers_the_rows(n, work):
+@given(n=st.integers(0, 5000), d=st.integers(1, 1000), m=st.integers(1, 10**6))
+def test_size_of_blocks_covers_the_rows(n, d, m):
     # would catch: blocks of no rows, or a batch cut into more blocks than it pays
-    size = dense.tile_rows(n, work)
+    size = dense.tile_rows(n, d, m)
     assert size >= 1
-    if n * work < dense._SMALL:
+    if n * d * m < dense._SMALL:
         assert size >= n
+    elif size * m > dense._TILE_ENTRIES // 2:
+        assert size * m <= max(dense._TILE_ENTRIES, 32 * m)
     elif n < 2 * dense._TILE:
         assert -(-n // size) <= 2
     else:

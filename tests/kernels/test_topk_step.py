@@ -28,8 +28,8 @@ def small_blocks(monkeypatch, request):
 
     The product is made by tiles of rows, or by blocks of columns as for small batches.
     """
-    monkeypatch.setattr(kernel, "_by_columns", lambda n, m: request.param == "columns")
-    monkeypatch.setattr(kernel, "_ROWS", 3)
+    monkeypatch.setattr(dense, "are_few_rows", lambda n, m: request.param == "columns")
+    monkeypatch.setattr(dense, "_FEW_ROWS", 3)
     monkeypatch.setattr(threads, "_SMALL", 1)
     monkeypatch.setattr(dense, "_SMALL", 1)
     monkeypatch.setattr(dense, "_TILE", 8)
@@ -65,7 +65,7 @@ def steps(X, state, k, n_steps, fused, held=(), weight=1.0):
     return state, results
 
 
-@pytest.fixture(params=[1 << 13, 1 << 17], ids=["few", "all"])
+@pytest.fixture(params=[1 << 13, 1 << 18], ids=["few", "all"])
 def dead_work(monkeypatch, request):
     """Let dead latents look at a part of the samples only, or at all."""
     monkeypatch.setattr(revival, "DEAD_WORK", request.param)
