@@ -77,7 +77,7 @@ def add_outer(out, Z, G):
 def column_sum(Z):
     """Sum over samples, of shape (n_components,)."""
     if isinstance(Z, SparseCodes):
-        return products.column_sum(Z.columns, Z.values)
+        return products.column_sum(Z.indptr, Z.indices, Z.values, Z.n_components)
     return namespace(Z).sum(Z, axis=0)
 
 
@@ -108,19 +108,15 @@ def per_component(Z, vector):
     return vector
 
 
-def fired(Z):
-    """Host mask (n_components,): has the latent a non-zero entry? A stored zero did not fire."""
+def n_fired(Z):
+    """Host array (n_components,): in how many samples is the latent's code not zero?
+
+    A stored zero did not fire.
+    """
     if isinstance(Z, SparseCodes):
-        mask = np.zeros(Z.n_components, dtype=bool)
-        mask[to_numpy(Z.indices)[to_numpy(Z.values) != 0]] = True
-        return mask
-    return to_numpy(namespace(Z).any(Z != 0, axis=0))
-
-
-def count_nonzero(Z):
-    """Number of non-zero entries, a Python int."""
-    values = entries(Z)
-    return int(namespace(values).count_nonzero(values))
+        fired = to_numpy(Z.indices)[to_numpy(Z.values) != 0]
+        return np.bincount(fired, minlength=Z.n_components)
+    return to_numpy(namespace(Z).count_nonzero(Z, axis=0))
 
 
 def to_dense(Z):

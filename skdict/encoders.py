@@ -100,17 +100,26 @@ def sparse_or_dense(A, B, bias):
 
     What becomes of the other entries of a dense result is the caller's business.
     """
-    if not is_host(namespace(A)) or _is_dense(A, B, bias):
+    sample = A[:: max(1, A.shape[0] // 16), :]
+    if not is_host(namespace(A)) or is_dense(sample, B, bias):
         return matmul(A, B)
 
     def positive(U):
-        return codes.SparseCodes(*products.positive_support(U, bias), B.shape[1])
+        return positive_entries(U, bias, B.shape[1])
 
     tiles = product_tiles(A, B, positive)
     return codes.stack(tiles) if tiles else positive(A @ B)
 
 
-def _is_dense(A, B, bias):
-    # A sample of rows is enough: the choice only concerns speed.
-    U = A[:: max(1, A.shape[0] // 16)] @ B
+def positive_entries(U, bias, n_components, in_order=True):
+    """Entries of U where ``U + bias > 0``, as sparse codes."""
+    return codes.SparseCodes(*products.positive_support(U, bias, in_order), n_components)
+
+
+def is_dense(sample, B, bias):
+    """Are more than few entries of ``sample @ B + bias`` positive?
+
+    A sample of rows is enough: the choice only concerns speed.
+    """
+    U = sample @ B
     return np.count_nonzero(U + bias > 0) > DENSE_FROM * U.size

@@ -2,45 +2,154 @@
 
 A fused step does what `train_step` does with `loss_and_grad` and the optimiser, to rounding, and
 never stores the gradient of a matrix. This is the one place that chooses.
+
+It goes through the encoder and the terms a tile of rows at a time, while the tile is in the cache:
+product, activation, reconstruction, gradients of the codes. Then it goes through blocks of atoms.
+Activations and penalties are those of the composed step; only the linear algebra is its own.
 """
 
+import copy
+import dataclasses
 import importlib
 from functools import partial
 
 import numpy as np
 
-from skdict.kernels import has_compiled
-from skdict.terms import AuxK, Reconstruction
+from skdict import codes
+from skdict.encoders import Affine, is_dense, positive_entries
+from skdict.kernels import has_compiled, threads
+from skdict.kernels.dense import for_tiles
+from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
 
 
 def fused_step(encoder, terms, params):
     """A function ``step(X, params, context, optimizer, state, rate, factors)``, or None.
 
-    It updates `params` and `state`, that of the optimiser, and returns the loss and the number of
-    samples in which each latent fired.
+    It updates `params` and `state`, that of the optimiser, and returns the loss, the number of
+    samples in which each latent fired and the residual of the reconstruction. Or it returns None
+    and has done nothing, where so many latents fire that dense products are faster.
     """
-    if not has_compiled(params["components"]) or not _is_topk(encoder, terms):
+    if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
         return None
-    kernel = importlib.import_module("skdict.kernels.topk_step_cpu")
+    activation = copy.copy(encoder.activation)
+    activation.in_order = False
+    auxk = next((term for term in terms if type(term) is AuxK), None)
+    of_tile = partial(_tile, activation, [term for term in terms if term is not auxk])
 
     def step(X, params, context, optimizer, state, rate, factors):
+        if activation.support is not None:
+            centred = X[:: max(1, X.shape[0] // 16)] - params["decoder_bias"]
+            if is_dense(centred, params["encoder"].T, params[activation.support]):
+                return None
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
-        moments, betas = (state["mean"], state["square"]), (optimizer.beta1, optimizer.beta2)
+        centred, residual, batch = _over_rows(X, params, context, of_tile)
         extra = None
-        if context.dead is not None and encoder.k_aux:
-            extra = partial(_gradient_of_dead, encoder, terms[1], params, context)
-        return kernel.topk_step(X, params, *moments, encoder.k, extra, rates, betas, epsilon)
+        if auxk is not None and context.dead is not None and encoder.k_aux:
+            extra = _gradient_of_dead(encoder, auxk, params, context, centred, residual)
+            batch.value += extra[0]
+        kernel = importlib.import_module("skdict.kernels.sparse_step_cpu")
+        moments, betas = (state["mean"], state["square"]), (optimizer.beta1, optimizer.beta2)
+        rest = None if extra is None else extra[1:]
+        n_fired = kernel.update(
+            params, moments, rates, (*betas, epsilon), batch, centred, residual, rest
+        )
+        return batch.value, n_fired, residual
 
     return step
 
 
-def _is_topk(encoder, terms):
-    return (
-        getattr(encoder, "selects", None) == "topk"
-        and [type(term) for term in terms] == [Reconstruction, AuxK]
-        and terms[0].head == "codes"
+def _is_known(encoder, terms):
+    kinds = [type(term) for term in terms]
+    if getattr(encoder, "selects", None) == "topk":
+        known = kinds == [Reconstruction, AuxK]
+    else:
+        known = type(encoder) is Affine and encoder.activation.support is not None
+        known = known and kinds[0] is Reconstruction
+        known = known and set(kinds[1:]) <= {L1, HeldReconstruction}
+    return known and terms[0].head == "codes"
+
+
+@dataclasses.dataclass
+class Batch:
+    """What a batch, or a tile of it, gives beside the residual.
+
+    ``counts`` entries in each sample; of each entry ``indices`` of its latent, ``values`` of its
+    code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
+    ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms.
+    """
+
+    counts: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    d_U: np.ndarray
+    inner: np.ndarray
+    residual_sum: np.ndarray
+    d_params: dict
+    value: float
+
+
+def _over_rows(X, params, context, of_tile):
+    """X without the decoder bias; the residual of the reconstruction; the batch."""
+    memory, tiles = threads.current().buffer, {}
+    centred, residual = memory("centred", X.shape, X.dtype), memory("residual", X.shape, X.dtype)
+
+    def prepare(start, stop):
+        np.subtract(X[start:stop], params["decoder_bias"], out=centred[start:stop])
+
+    def use(U, start, stop):
+        rows = slice(start, stop)
+        tiles[start] = of_tile(U, centred[rows], X, params, context, residual[rows])
+
+    for_tiles(centred, params["encoder"].T, use, prepare)
+    return centred, residual, _joined([tiles[start] for start in sorted(tiles)])
+
+
+def _joined(tiles):
+    def all_of(name):
+        return np.concatenate([getattr(tile, name) for tile in tiles])
+
+    def sum_of(arrays):
+        return sum(arrays[1:], arrays[0])
+
+    return Batch(
+        *(all_of(name) for name in ("counts", "indices", "values", "d_U", "inner")),
+        sum_of([tile.residual_sum for tile in tiles]),
+        {name: sum_of([tile.d_params[name] for tile in tiles]) for name in tiles[0].d_params},
+        sum_of([tile.value for tile in tiles]),
     )
+
+
+def _tile(activation, terms, U, centred, X, params, context, residual):
+    """Forward and backward through the activation and all terms but AuxK, for a tile of rows."""
+    kernel = importlib.import_module("skdict.kernels.sparse_step_cpu")
+    m, n = params["components"].shape[0], X.shape[0]
+    if activation.support is not None:
+        U = positive_entries(U, params[activation.support], m, in_order=False)
+    heads, tape = activation.forward(U, params, context)
+    d_heads, value = {}, 0.0
+    for term in terms:
+        if isinstance(term, L1):
+            held = term.hold(X, heads, params, context)
+            term_value, d_term = term(X, heads, params, held, None)
+        else:
+            main = type(term) is Reconstruction
+            memory = residual if main else np.empty_like(residual)
+            Z = heads[term.head]
+            error, inner = kernel.reconstruct(Z, centred, params["components"], memory)
+            term_value = error / (2 * n)
+            d_term = {term.head: Z.with_values(inner / inner.dtype.type(n))}
+            if main:
+                inner_of_codes = inner
+        value += term_value
+        for name, d_head in d_term.items():
+            d_heads[name] = codes.add(d_heads[name], d_head) if name in d_heads else d_head
+    d_U, d_params = activation.backward(d_heads, tape, params)
+    Z = heads["codes"]
+    return Batch(
+        np.diff(Z.indptr), Z.indices, Z.values, d_U[0].values, inner_of_codes,
+        residual.sum(axis=0), d_params, float(value),
+    )  # fmt: skip
 
 
 def _gradient_of_dead(encoder, auxk, params, context, centred, residual):
@@ -50,4 +159,4 @@ def _gradient_of_dead(encoder, auxk, params, context, centred, residual):
     Z = encoder.codes_of_dead(rows, params, latents)
     atoms, E = params["components"][latents], -residual[:: context.dead_every]
     value, d_Z, d_D = auxk.of_atoms(Z, atoms, E)
-    return value, latents, d_D, *encoder.gradient_of_dead(d_Z, Z, rows)
+    return float(value), latents, d_D, *encoder.gradient_of_dead(d_Z, Z, rows)

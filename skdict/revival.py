@@ -31,14 +31,15 @@ def count_silence(silent_for, fired, n_samples):
     silent_for[fired] = 0
 
 
-def resample(state, dead, X, X_hat):
+def resample(state, dead, X, residual):
     """Point dead latents at badly reconstructed samples, in place in `state`.
 
-    Samples are drawn without replacement with probability proportional to their *squared* loss.
-    The atom becomes the normalised sample, the encoder row the same direction at 0.2 times the mean
-    norm of the living rows, all other parameters of the latent and its moments become zero.
+    `residual` is that of the reconstruction of the batch X. Samples are drawn without replacement
+    with probability proportional to their *squared* loss. The atom becomes the normalised sample,
+    the encoder row the same direction at 0.2 times the mean norm of the living rows, all other
+    parameters of the latent and its moments become zero.
     """
-    losses = to_numpy(namespace(X).sum((X - X_hat) ** 2, axis=1)).astype(np.float64)
+    losses = to_numpy(namespace(X).sum(residual**2, axis=1)).astype(np.float64)
     latents = np.flatnonzero(dead)
     weights = (losses / max(losses.max(), np.finfo(float).tiny)) ** 2
     candidates = np.flatnonzero(weights > 0)

@@ -22,7 +22,7 @@ from skdict.backend import (
 from skdict.encoders import Context
 from skdict.fusion import fused_step
 from skdict.kernels import threads
-from skdict.objective import loss_and_grad, zeros
+from skdict.objective import loss_and_grad
 from skdict.optimizers import Adam, rate_factor
 
 FIRST_ROWS = 16_384  # of the stream, from which centre and scale are taken
@@ -98,33 +98,49 @@ def start(params, X, random, center, scale):
     )
 
 
-def train_step(state, X, encoder, terms, settings, factor=1.0, grads=None):
+def train_step(state, X, encoder, terms, settings, factor=1.0):
     """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
     n_samples = X.shape[0]
     dead = state.silent_for >= settings.dead_after
     every = revival.dead_every(n_samples, dead.size, np.count_nonzero(dead))
     context = Context(dead if dead.any() else None, state.step, every)
-    rate = factor * settings.learning_rate
-    factors = rate_factors(state.params, settings.held)
-    fused = None if settings.resample else fused_step(encoder, terms, state.params)
-    if fused is not None:
-        loss, n_fired = fused(X, state.params, context, OPTIMIZER, state.optimizer, rate, factors)
-        revival.count_silence(state.silent_for, n_fired > 0, n_samples)
-        state.step += 1
-        state.n_seen += n_samples
-        return loss, int(n_fired.sum()) / n_samples
-    loss, grads, heads = loss_and_grad(state.params, X, encoder, terms, context, grads=grads)
-    Z = heads["codes"]
-    revival.count_silence(state.silent_for, codes.fired(Z), n_samples)
-    OPTIMIZER.update(state.params, grads, state.optimizer, rate, factors)
-    if settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after):
+    update = (OPTIMIZER, state.optimizer, factor * settings.learning_rate)
+    update += (rate_factors(state.params, settings.held),)
+    fused = fused_step(encoder, terms, state.params)
+    resample = settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after)
+    done = fused(X, state.params, context, *update) if fused else None
+    if done is None:
+        done = _composed_step(X, state.params, encoder, terms, context, *update, resample)
+    loss, n_fired, residual = done
+    revival.count_silence(state.silent_for, n_fired > 0, n_samples)
+    if resample:
         dead = state.silent_for >= settings.dead_after
         if dead.any():
-            X_hat = codes.decode(Z, state.params["components"]) + state.params["decoder_bias"]
-            revival.resample(state, dead, X, X_hat)
+            revival.resample(state, dead, X, residual)
     state.step += 1
     state.n_seen += n_samples
-    return loss, codes.count_nonzero(Z) / n_samples
+    return loss, int(n_fired.sum()) / n_samples
+
+
+def _composed_step(
+    X, params, encoder, terms, context, optimizer, moments, rate, factors, with_residual
+):
+    """What fused steps do, from parts: loss, how often each latent fired, residual or None."""
+    memory = _memory_for_gradients(params)
+    loss, grads, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory)
+    Z, residual = heads["codes"], None
+    if with_residual:
+        residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
+    optimizer.update(params, grads, moments, rate, factors)
+    return loss, codes.n_fired(Z), residual
+
+
+def _memory_for_gradients(params):
+    """Arrays like the parameters, on the host the same ones at every step of a run."""
+    if not is_host(namespace(params["components"])):
+        return None
+    memory = threads.current().buffer
+    return {n: memory(f"gradient of {n}", a.shape, a.dtype) for n, a in params.items()}
 
 
 def _crosses(n_seen, n_samples, interval):
@@ -138,8 +154,6 @@ def train(state, X, encoder, terms, settings, plan, order=None):
     A caller may call ``plan.wind_down(state.step)`` between passes: the rate then falls to zero at
     once instead of later.
     """
-    fused = fused_step(encoder, terms, state.params)  # stores no gradients
-    grads = None if fused else zeros(state.params)
     n = X.shape[0]
     while not plan.done(state.step):
         losses, l0s, factor = [], [], 1.0
@@ -149,7 +163,7 @@ def train(state, X, encoder, terms, settings, plan, order=None):
             batch = batch_of(X, span if order is None else order[span], state)
             in_decay = plan.in_decay(state.step)
             step_settings = settings._replace(resample=settings.resample and not in_decay)
-            loss, l0 = train_step(state, batch, encoder, terms, step_settings, factor, grads)
+            loss, l0 = train_step(state, batch, encoder, terms, step_settings, factor)
             losses.append(loss)
             l0s.append(l0)
             if plan.done(state.step):

@@ -28,14 +28,16 @@ class TopK:
 
     def __init__(self, k):
         self.k = k
+        self.in_order = True
 
     def init(self, n_components, like):
         xp = namespace(like)
         return {"encoder_bias": xp.zeros_like(like[:, 0])}
 
     def forward(self, U, params, context):
-        indices, values = topk(U, params["encoder_bias"], self.k)
-        Z = codes.from_rows(indices, relu(values), U.shape[1])
+        bias = params["encoder_bias"]
+        indices, values = topk(U, bias, self.k, self.in_order)
+        Z = codes.from_rows(indices, relu(values), bias.shape[0])
         return {"codes": Z}, Z
 
     def backward(self, d_heads, Z, params):

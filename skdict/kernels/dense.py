@@ -48,15 +48,16 @@ def product_tiles(A, B, consume):
     parts = {}
 
     def keep(tile, start, stop):
-        parts[start] = consume(tile[:, : B.shape[1]])
+        parts[start] = consume(tile)
 
     for_tiles(A, B, keep)
     return [parts[start] for start in sorted(parts)]
 
 
 def for_tiles(A, B, use, prepare=None):
-    """Call ``use(U, start, stop)`` on threads for tiles of rows; the tile is the first m columns
-    of U.  ``prepare(start, stop)``, if given, is called before these rows of A are read.
+    """Call ``use(A[start:stop] @ B, start, stop)`` on threads for tiles of rows.
+
+    ``prepare(start, stop)``, if given, is called before these rows of A are read.
     """
     (n, d), m, pool = A.shape, B.shape[1], threads.current()
     if are_few_rows(n, m):
@@ -64,14 +65,14 @@ def for_tiles(A, B, use, prepare=None):
             prepare(0, n)
         whole = pool.buffer("product", (n, m + PAD), A.dtype)
         matmul(A, B, whole[:, :m])
-        pool.blocks(lambda i, j: use(whole[i:j], i, j), n, _FEW_ROWS, n * d * m)
+        pool.blocks(lambda i, j: use(whole[i:j, :m], i, j), n, _FEW_ROWS, n * d * m)
         return
 
     def tile(start, stop):
         if prepare is not None:
             prepare(start, stop)
-        U = threads.current().buffer("product", (stop - start, m + PAD), A.dtype)
-        namespace(A).matmul(A[start:stop], B, out=U[:, :m])
+        U = threads.current().buffer("product", (stop - start, m + PAD), A.dtype)[:, :m]
+        namespace(A).matmul(A[start:stop], B, out=U)
         use(U, start, stop)
 
     pool.blocks(tile, n, tile_rows(n, d, m))

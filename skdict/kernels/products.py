@@ -27,9 +27,10 @@ def add_outer(out, columns, values, G):
     return implementation("products", namespace(G)).add_outer(out, columns, values, G)
 
 
-def column_sum(columns, values):
-    """``Z.sum(axis=0)``, of shape (m,)."""
-    return implementation("products", namespace(values)).column_sum(columns, values)
+def column_sum(indptr, indices, values, n_components):
+    """``Z.sum(axis=0)``, of shape (m,), summed in double precision."""
+    xp = namespace(values)
+    return implementation("products", xp).column_sum(indptr, indices, values, n_components)
 
 
 def by_column(indptr, indices, n_components):
@@ -42,12 +43,13 @@ def by_column(indptr, indices, n_components):
     return implementation("products", xp).by_column(indptr, indices, n_components)
 
 
-def positive_support(U, bias):
+def positive_support(U, bias, in_order=True):
     """CSR of the entries where ``U + bias > 0``: indptr, indices and the entries of `U` there.
 
     The values are those of `U`, without the bias, so that several activations may share them.
+    Where `in_order` is False, entries of a row may come in any order.
     """
-    return implementation("products", namespace(U)).positive_support(U, bias)
+    return implementation("products", namespace(U)).positive_support(U, bias, in_order)
 
 
 def to_dense(indptr, indices, values, n_components):

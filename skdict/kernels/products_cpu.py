@@ -9,9 +9,10 @@ import numpy as np
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
 from skdict.kernels.dense import with_padding
+from skdict.kernels.topk_cpu import group_maxima
 
 _ROWS = 64  # rows or columns that a thread takes at a time
-_GROUP = 16  # columns looked at together
+_GROUP = 16  # columns whose maximum is looked at first
 
 
 def decode(indptr, indices, values, D):
@@ -47,16 +48,15 @@ def add_outer(out, columns, values, G):
     return out
 
 
-def column_sum(columns, values):
-    starts, entries, _ = columns
-    return _column_sum(starts, entries, values)
+def column_sum(indptr, indices, values, n_components):
+    return _column_sum(indices, values, n_components)
 
 
 def by_column(indptr, indices, n_components):
     return _by_column(indptr, indices, n_components)
 
 
-def positive_support(U, bias):
+def positive_support(U, bias, in_order=True):
     (n, m), parts = U.shape, {}
     counts = np.zeros(n + 1, dtype=np.int64)
     U = with_padding(U)
@@ -65,7 +65,7 @@ def positive_support(U, bias):
         memory, size = threads.current().buffer, (stop - start) * m
         indices = memory("support indices", (size,), np.int32)
         values = memory("support values", (size,), U.dtype)
-        found = _take_positive(U, bias, counts, indices, values, start, stop)
+        found = _take_positive(U, bias, counts, indices, values, start, stop, in_order)
         parts[start] = indices[:found].copy(), values[:found].copy()
 
     threads.current().blocks(block, n, _ROWS, U.size)
@@ -158,14 +158,11 @@ def _add_outer(out, starts, entries, rows, values, G, start, stop):
 
 
 @jit
-def _column_sum(starts, entries, values):
-    out = np.zeros(starts.size - 1, dtype=values.dtype)
-    for j in range(out.size):
-        total = 0.0
-        for p in range(starts[j], starts[j + 1]):
-            total += values[entries[p]]
-        out[j] = total
-    return out
+def _column_sum(indices, values, n_components):
+    total = np.zeros(n_components)
+    for p in range(indices.size):
+        total[indices[p]] += values[p]
+    return total.astype(values.dtype)
 
 
 @jit
@@ -188,29 +185,31 @@ def _by_column(indptr, indices, n_components):
 
 
 @jit
-def _take_positive(U, bias, counts, indices, values, start, stop):
-    # Most groups of `_GROUP` columns have no positive entry and are passed by at once.
-    p = 0
+def _take_positive(U, bias, counts, indices, values, start, stop, in_order):
+    # Most groups of columns have no positive entry and are passed by.
     m = bias.size
-    whole = m - m % _GROUP
-    for row in range(start, stop):
-        i, before = np.uint64(row), p
-        for g in range(0, whole, _GROUP):
-            first, any_positive = np.uint64(g), 0
-            for j in range(first, first + np.uint64(_GROUP)):
-                any_positive += 1 if U[i, j] + bias[j] > 0 else 0
-            if any_positive:
-                for j in range(g, g + _GROUP):
+    group = max(1, min(_GROUP, m // 8))
+    n_groups = m // group
+    maxima = np.empty(n_groups + m - group * n_groups, dtype=U.dtype)
+    p = 0
+    for i in range(start, stop):
+        before = p
+        group_maxima(U, bias, i, group, n_groups, maxima)
+        for g in range(n_groups):
+            if maxima[g] > 0:
+                for j in range(g, group * n_groups, n_groups):
                     if U[i, j] + bias[j] > 0:
                         indices[p] = j
-                        values[p] = U[i, j]
                         p += 1
-        for j in range(whole, m):
+        for j in range(group * n_groups, m):
             if U[i, j] + bias[j] > 0:
                 indices[p] = j
-                values[p] = U[i, j]
                 p += 1
-        counts[row + 1] = p - before
+        if in_order:
+            indices[before:p].sort()
+        for q in range(before, p):
+            values[q] = U[i, indices[q]]
+        counts[i + 1] = p - before
     return p
 
 

@@ -18,13 +18,9 @@ def add_outer(out, columns, values, G):
     return out
 
 
-def column_sum(columns, values):
+def column_sum(indptr, indices, values, n_components):
     xp = namespace(values)
-    starts, entries, _ = columns
-    placed = xp.take(values, entries, axis=0)
-    columns_of = _owners(starts, entries)
-    own = xp.arange(starts.shape[0] - 1, device=device(values))[:, None] == columns_of[None, :]
-    return xp.sum(xp.where(own, placed[None, :], xp.zeros_like(placed)[None, :]), axis=1)
+    return xp.sum(to_dense(indptr, indices, values, n_components), axis=0)
 
 
 def by_column(indptr, indices, n_components):
@@ -35,7 +31,7 @@ def by_column(indptr, indices, n_components):
     return starts, entries, xp.take(_owners(indptr, indices), entries, axis=0)
 
 
-def positive_support(U, bias):
+def positive_support(U, bias, in_order=True):
     xp = namespace(U)
     positive = U + bias > 0
     counts = xp.count_nonzero(positive, axis=1)

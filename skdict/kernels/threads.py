@@ -106,8 +106,9 @@ def _count(n_jobs):
         return 1  # inside a joblib worker the cores are taken
     with _lock:
         if _blas["users"]:
-            return _blas["threads"]
-        pools = [lib.num_threads for lib in _blas_pools().lib_controllers]
+            pools = [_blas["threads"]]
+        else:
+            pools = [lib.num_threads for lib in _blas_pools().lib_controllers]
     return max(1, min(max(pools, default=1), joblib.cpu_count()))
 
 

@@ -4,7 +4,7 @@ from skdict.backend import namespace
 from skdict.kernels import implementation
 
 
-def topk(U, bias, k):
+def topk(U, bias, k, in_order=True):
     """Largest `k` entries of each row of ``U + bias``.
 
     Parameters
@@ -13,6 +13,8 @@ def topk(U, bias, k):
         The product, without bias.
     bias : array of shape (m,), dtype of `U`
     k : int, 0 <= k <= m
+    in_order : bool
+        Where it is False, columns may come in any order.
 
     Returns
     -------
@@ -27,4 +29,4 @@ def topk(U, bias, k):
     Deterministic. The CPU version costs O(m) a row with a small constant: maxima of m / 16 strided
     groups of columns, a threshold that about k of them reach, then a look into these groups only.
     """
-    return implementation("topk", namespace(U)).topk(U, bias, k)
+    return implementation("topk", namespace(U)).topk(U, bias, k, in_order)

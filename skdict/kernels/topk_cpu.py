@@ -10,7 +10,7 @@ _FEW = 64  # up to here insertion sort and dropping one by one win
 _BLOCK = 64  # rows a thread takes at a time
 
 
-def topk(U, bias, k):
+def topk(U, bias, k, in_order=True):
     n, m = U.shape
     indices = np.empty((n, k), dtype=np.int32)
     values = np.empty((n, k), dtype=U.dtype)
@@ -19,7 +19,7 @@ def topk(U, bias, k):
     group = max(1, min(16, m // (2 * k)))
     U = with_padding(U)
     threads.current().blocks(
-        lambda start, stop: topk_rows(U, bias, k, group, indices, values, start, stop, True),
+        lambda start, stop: _topk_rows(U, bias, k, group, indices, values, start, stop, in_order),
         n,
         _BLOCK,
         U.size,
@@ -28,7 +28,7 @@ def topk(U, bias, k):
 
 
 @jit
-def topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
+def _topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
     # Column j belongs to group j % n_groups; the last m - group * n_groups columns, fewer than
     # `group`, are groups of their own.
     m = bias.size
@@ -39,7 +39,7 @@ def topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
     found_values = np.empty(m, dtype=U.dtype)
     chosen = np.zeros(m, dtype=np.uint8)
     for i in range(start, stop):
-        _group_maxima(U, bias, i, group, n_groups, maxima)
+        group_maxima(U, bias, i, group, n_groups, maxima)
         low = _threshold(maxima, k)
         count = 0
         for g in range(maxima.size):
@@ -72,7 +72,8 @@ def topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
 
 
 @jit
-def _group_maxima(U, bias, i, group, n_groups, maxima):
+def group_maxima(U, bias, i, group, n_groups, maxima):
+    # Of row i of U + bias; NaN is passed over. The elementwise maximum of slabs is vectorised.
     maxima[:] = -np.inf
     for s in range(group):
         offset = np.uint64(s * n_groups)

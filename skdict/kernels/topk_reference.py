@@ -3,7 +3,7 @@
 from skdict.backend import namespace
 
 
-def topk(U, bias, k):
+def topk(U, bias, k, in_order=True):
     xp = namespace(U)
     A = U + bias
     missing = xp.isnan(A)
