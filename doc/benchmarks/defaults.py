@@ -31,7 +31,7 @@ COMPONENTS = {"digits": 256, "mnist": 1024, "patches": 768, "minilm": 1536, "cli
 SPARSITY = {  # k of TopK; alpha of the other two, for a mean L0 of about 10 to 40
     "topk": {"digits": 8, "mnist": 32, "patches": 32, "minilm": 32, "clinc": 32},
     "sparse": {"digits": 1.0, "mnist": 1.0, "patches": 1.0, "minilm": 1.0, "clinc": 1.0},
-    "gated": {"digits": 1.0, "mnist": 1.0, "patches": 1.0, "minilm": 1.0, "clinc": 1.0},
+    "gated": {"digits": 1.0, "mnist": 1.5, "patches": 1.0, "minilm": 2.0, "clinc": 1.5},
 }
 SEARCH_ROWS = 6000
 HELD_OUT_ROWS = 3000  # that the search is scored on, at most

@@ -712,7 +712,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=["steps", "training"], default=None)
     parser.add_argument("--only", nargs="+", choices=MAKERS, default=list(MAKERS))
-    parser.add_argument("--rounds", type=int, default=7, help="of part steps")
+    parser.add_argument("--rounds", type=int, default=5, help="of part steps")
     parser.add_argument("--shrink", type=int, default=1, help="divide shapes, to try the script")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("../shared/data"))
     parser.add_argument("--rows", type=int, help="train on the first rows only")

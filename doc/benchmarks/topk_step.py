@@ -61,17 +61,21 @@ def stepper(X, batch, m, k):
     return step
 
 
+def versions():
+    blas = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
+    return (
+        f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
+        f"Python {platform.python_version()},\n"
+        f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
     arguments = parser.parse_args()
-    blas = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
-    print(
-        f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
-        f"Python {platform.python_version()},\n"
-        f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
-    )
+    print(versions())
     for name, shape in SHAPES.items():
         if arguments.shape in (name, "all"):
             run(name, shape, arguments.rounds)
