@@ -31,12 +31,14 @@ class Context(NamedTuple):
 
     ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
     are none (so in `transform`); ``step``: optimiser steps taken before this one; ``dead_every``:
-    dead latents look at every so-manieth sample of the batch (:func:`skdict.revival.dead_every`).
+    dead latents look at every so-manieth sample of the batch (:func:`skdict.revival.dead_every`);
+    ``density``: the share of codes that were not zero in the last step.
     """
 
     dead: object = None
     step: int = 0
     dead_every: int = 1
+    density: float = 1.0
 
 
 INFERENCE = Context()
@@ -100,8 +102,7 @@ def sparse_or_dense(A, B, bias):
 
     What becomes of the other entries of a dense result is the caller's business.
     """
-    sample = A[:: max(1, A.shape[0] // 16), :]
-    if not is_host(namespace(A)) or is_dense(sample, B, bias):
+    if not is_host(namespace(A)) or _is_dense(A, B, bias):
         return matmul(A, B)
 
     def positive(U):
@@ -116,10 +117,7 @@ def positive_entries(U, bias, n_components, in_order=True):
     return codes.SparseCodes(*products.positive_support(U, bias, in_order), n_components)
 
 
-def is_dense(sample, B, bias):
-    """Are more than few entries of ``sample @ B + bias`` positive?
-
-    A sample of rows is enough: the choice only concerns speed.
-    """
-    U = sample @ B
+def _is_dense(A, B, bias):
+    # A sample of rows is enough: the choice only concerns speed.
+    U = A[:: max(1, A.shape[0] // 16)] @ B
     return np.count_nonzero(U + bias > 0) > DENSE_FROM * U.size

@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from skdict import codes
-from skdict.encoders import Affine, is_dense, positive_entries
+from skdict import codes, encoders
+from skdict.encoders import Affine, positive_entries
 from skdict.kernels import has_compiled, threads
 from skdict.kernels.dense import for_tiles
 from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
@@ -27,7 +27,7 @@ def fused_step(encoder, terms, params):
 
     It updates `params` and `state`, that of the optimiser, and returns the loss, the number of
     samples in which each latent fired and the residual of the reconstruction. Or it returns None
-    and has done nothing, where so many latents fire that dense products are faster.
+    and has done nothing, where so many latents fired of late that dense products are faster.
     """
     if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
         return None
@@ -37,10 +37,8 @@ def fused_step(encoder, terms, params):
     of_tile = partial(_tile, activation, [term for term in terms if term is not auxk])
 
     def step(X, params, context, optimizer, state, rate, factors):
-        if activation.support is not None:
-            centred = X[:: max(1, X.shape[0] // 16)] - params["decoder_bias"]
-            if is_dense(centred, params["encoder"].T, params[activation.support]):
-                return None
+        if activation.support is not None and context.density > encoders.DENSE_FROM:
+            return None
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
         centred, residual, batch = _over_rows(X, params, context, of_tile)

@@ -46,7 +46,8 @@ class TrainState:
 
     ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: host array,
     samples since each latent fired; ``step`` and ``n_seen``: steps taken, samples seen;
-    ``random``: host stream; ``center`` (d,) and ``scale``: of the data.
+    ``random``: host stream; ``center`` (d,) and ``scale``: of the data; ``density``: share of codes
+    that were not zero in the last step.
     """
 
     params: dict
@@ -57,6 +58,7 @@ class TrainState:
     random: np.random.Generator
     center: object
     scale: float
+    density: float = 1.0
 
 
 class Epoch(NamedTuple):
@@ -103,7 +105,7 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     n_samples = X.shape[0]
     dead = state.silent_for >= settings.dead_after
     every = revival.dead_every(n_samples, dead.size, np.count_nonzero(dead))
-    context = Context(dead if dead.any() else None, state.step, every)
+    context = Context(dead if dead.any() else None, state.step, every, state.density)
     update = (OPTIMIZER, state.optimizer, factor * settings.learning_rate)
     update += (rate_factors(state.params, settings.held),)
     fused = fused_step(encoder, terms, state.params)
@@ -119,7 +121,9 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
             revival.resample(state, dead, X, residual)
     state.step += 1
     state.n_seen += n_samples
-    return loss, int(n_fired.sum()) / n_samples
+    l0 = int(n_fired.sum()) / n_samples
+    state.density = l0 / dead.size
+    return loss, l0
 
 
 def _composed_step(

@@ -75,20 +75,22 @@ def main():
         return
     print(versions())
     sizes = [(FIXED_BATCH, m) for m in COMPONENTS] + [(n, FIXED_COMPONENTS) for n in BATCHES]
-    print(f"\n{FEATURES} features, k {K}; ns: per sample and component; MiB: peak of a fit, and")
-    print("what it adds to the data and the imported libraries; 'state' is weights and moments\n")
     print(
-        " batch  components  product ms  step ms  ratio  product ns  step ns    MiB   added  state"
+        f"\n{FEATURES} features, k {K}. ns: by sample and component. MiB: peak of a fit; what it adds"
+    )
+    print("to the data and the imported libraries; the weights and their moments.\n")
+    print(
+        " batch components |   ms product    step ratio |  ns product   step |    MiB  added state"
     )
     for batch, m in sizes:
         command = [sys.executable, __file__, "--rounds", str(arguments.rounds)]
         command += ["--size", json.dumps([batch, m])]
         r = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        pairs, state = 1e6 / (batch * m), 6 * m * FEATURES * 4 / 2**20
+        product, step, pairs = r["product"], r["step"], 1e6 / (batch * m)
         print(
-            f"{batch:6} {m:11} {r['product']:11.1f} {r['step']:8.1f} {r['step'] / r['product']:6.2f}"
-            f" {pairs * r['product']:11.2f} {pairs * r['step']:8.2f} {r['after']:6.0f}"
-            f" {r['after'] - r['before']:7.0f} {state:6.0f}",
+            f"{batch:6} {m:10} | {product:11.1f} {step:7.1f} {step / product:5.2f} |"
+            f" {pairs * product:11.2f} {pairs * step:6.2f} |"
+            f" {r['after']:6.0f} {r['after'] - r['before']:6.0f} {6 * m * FEATURES / 2**18:5.0f}",
             flush=True,
         )
 

@@ -2,9 +2,9 @@
 
     python doc/benchmarks/startup.py [--rounds 3]
 
-Each figure is from processes of their own, in turn. Compilation is the time of a first fit less that
-of a second one in the same process: with an empty cache, as after a fresh installation, and with
-the cache that the first process has left.
+Each figure is from processes of their own, in turn. Compilation is the time of a first fit less
+that of a second one in the same process: with an empty cache, as after a fresh installation, and
+with the cache that the first process has left.
 """
 
 import argparse

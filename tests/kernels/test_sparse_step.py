@@ -21,7 +21,7 @@ from skdict import (
 from skdict.autoencoders.gated import Gated
 from skdict.autoencoders.relu import ReLU
 from skdict.autoencoders.topk import TopK, TopKEncoder
-from skdict.encoders import Affine
+from skdict.encoders import Affine, Context
 from skdict.fusion import fused_step
 from skdict.kernels import dense, threads
 from skdict.kernels.threads import use_threads
@@ -213,6 +213,7 @@ def test_dense_batches_take_the_composed_step(name):
     # would catch sparse products of codes that are not sparse, and a step made twice
     parts = parts_of(name)
     X, state = start(np.random.default_rng(4), 30, 4, 6, "float64", parts, shift=-100.0)
+    assert fused_step(*parts, state.params)(X, state.params, Context(), None, None, 0, {}) is None
     after, results = steps(X, state, parts, 2)
     expected, others = steps(X, state, parts, 2, fused=False)
     assert results == others and after.optimizer["step"] == 2
