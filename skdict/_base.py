@@ -35,6 +35,7 @@ from skdict.kernels.threads import use_threads
 
 AUTO_STEPS = 4000  # that max_iter="auto" aims at
 AUTO_EPOCHS = (6, 500)  # and its bounds
+DECAY_STEPS = 24  # of a pass, from which on the decay of weights is less
 
 
 class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -45,6 +46,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "warmup": [Interval(Integral, 0, None, closed="left")],
         "decay": [Interval(Real, 0, 1, closed="both")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -126,10 +128,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         state = self._start(X, order, random, warm)
         encoder, terms = self._parts(self._n_components(), state.scale)
         steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
-        plan = training.Plan(
-            state.step, self._n_passes(steps_per_pass) * steps_per_pass, self.decay
-        )
-        epochs = self._run(state, X, encoder, terms, plan, order)
+        n_passes = self._n_passes(steps_per_pass)
+        plan = training.Plan(state.step, n_passes * steps_per_pass, self.decay)
+        # The more a sample is repeated while the encoder forgets, the more is learnt by heart; of
+        # a single pass nothing is.
+        repeated = min(1.0, DECAY_STEPS / steps_per_pass) if n_passes > 1 else 0.0
+        weight_decay = repeated * getattr(self, "weight_decay", 0.0) * math.sqrt(X.shape[1])
+        epochs = self._run(state, X, encoder, terms, plan, order, weight_decay)
         self._warn_if_silent(state, X, epochs)
         self._set_fitted(state, epochs)
         self.n_iter_, self.n_steps_ = len(epochs), state.step
@@ -211,7 +216,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return {n: asarray_like(to_numpy(a), like, like.dtype) for n, a in params.items()}
 
     @np.errstate(over="ignore", invalid="ignore")  # looked for here, once a pass
-    def _run(self, state, X, encoder, terms, plan, order):
+    def _run(self, state, X, encoder, terms, plan, order, weight_decay=0.0):
         settings = training.Settings(
             self.batch_size,
             self.learning_rate,
@@ -219,6 +224,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.dead_after,
             getattr(self, "resample_dead", False),
             self._held(),
+            weight_decay,
         )
         epochs, best, waited = [], math.inf, 0
         # What a diverging pass goes back to; the fitted attributes serve a training that resumes.

@@ -23,7 +23,7 @@ from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
 
 
 def fused_step(encoder, terms, params):
-    """A function ``step(X, params, context, optimizer, state, rate, factors)``, or None.
+    """A function ``step(X, params, context, optimizer, state, rate, factors, weight_decay)``, or None.
 
     It updates `params` and `state`, that of the optimiser, and returns the loss, the number of
     samples in which each latent fired and the residual of the reconstruction. Or it returns None
@@ -36,9 +36,10 @@ def fused_step(encoder, terms, params):
     auxk = next((term for term in terms if type(term) is AuxK), None)
     of_tile = partial(_tile, activation, [term for term in terms if term is not auxk])
 
-    def step(X, params, context, optimizer, state, rate, factors):
+    def step(X, params, context, optimizer, state, rate, factors, weight_decay):
         if activation.support is not None and context.density > encoders.DENSE_FROM:
             return None
+        keep = 1 - rate * factors.get("encoder", 1.0) * weight_decay.get("encoder", 0.0)
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
         centred, residual, batch = _over_rows(X, params, context, of_tile)
@@ -50,7 +51,7 @@ def fused_step(encoder, terms, params):
         moments, betas = (state["mean"], state["square"]), (optimizer.beta1, optimizer.beta2)
         rest = None if extra is None else extra[1:]
         n_fired = kernel.update(
-            params, moments, rates, (*betas, epsilon), batch, centred, residual, rest
+            params, moments, rates, (*betas, epsilon), keep, batch, centred, residual, rest
         )
         return batch.value, n_fired, residual
 

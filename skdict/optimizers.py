@@ -22,8 +22,14 @@ class Adam:
 
         return {"step": 0, "mean": zeros(), "square": zeros()}
 
-    def update(self, params, grads, state, learning_rate, factors):
-        """One step, in place in `params` and `state`; `factors` multiply the rate, by name."""
+    def update(self, params, grads, state, learning_rate, factors, weight_decay=None):
+        """One step, in place in `params` and `state`; `factors` multiply the rate, by name.
+
+        Parameters named in `weight_decay` shrink first, by their decay times the rate (decoupled
+        weight decay, Loshchilov & Hutter, arXiv 1711.05101).
+        """
+        for name, decay in (weight_decay or {}).items():
+            params[name] *= 1 - learning_rate * factors.get(name, 1.0) * decay
         rate, epsilon = self.advance(state, learning_rate)
         for name, param in params.items():
             step = adam_unit_rows if name in self.unit_rows else adam

@@ -9,19 +9,19 @@ import numpy as np
 from skdict.backend import asarray_like, namespace, to_numpy
 from skdict.constraints import unit_rows
 
-DEAD_WORK = 1 << 18  # pairs of sample and dead latent in a step that are always affordable
-SAMPLE_WORK = 700  # what a sample costs, in pairs
+DEAD_WORK = 1 << 25  # multiply-adds, times five, that are affordable in a step however small
+SAMPLE_WORK = 700  # what a sample costs beside, in dead latents
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
 
-def dead_every(n_samples, n_components, n_dead):
+def dead_every(n_samples, n_features, n_components, n_dead):
     """At every how-manieth sample dead latents look, so that they cost little however many.
 
     A twentieth of the work of all latents, where the step is not small anyway: with that, as many
     revive as with every sample, with a hundredth fewer do. A sample costs some work of its own,
     whatever the number of dead.
     """
-    affordable = max(n_samples * n_components // 20, DEAD_WORK)
+    affordable = max(n_samples * n_components // 20, DEAD_WORK // n_features)
     return min(max(1, -(-n_samples * (n_dead + SAMPLE_WORK) // affordable)), max(n_samples, 1))
 
 

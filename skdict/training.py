@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     dead_after: int
     resample: bool
     held: tuple = ()
+    weight_decay: float = 0.0  # of the encoder
 
 
 @dataclasses.dataclass
@@ -102,12 +103,13 @@ def start(params, X, random, center, scale):
 
 def train_step(state, X, encoder, terms, settings, factor=1.0):
     """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
-    n_samples = X.shape[0]
+    n_samples, n_features = X.shape
     dead = state.silent_for >= settings.dead_after
-    every = revival.dead_every(n_samples, dead.size, np.count_nonzero(dead))
+    every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
     context = Context(dead if dead.any() else None, state.step, every, state.density)
     update = (OPTIMIZER, state.optimizer, factor * settings.learning_rate)
-    update += (rate_factors(state.params, settings.held),)
+    decay = {"encoder": settings.weight_decay} if settings.weight_decay else {}
+    update += (rate_factors(state.params, settings.held), decay)
     fused = fused_step(encoder, terms, state.params)
     resample = settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after)
     done = fused(X, state.params, context, *update) if fused else None
@@ -127,7 +129,7 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
 
 
 def _composed_step(
-    X, params, encoder, terms, context, optimizer, moments, rate, factors, with_residual
+    X, params, encoder, terms, context, optimizer, moments, rate, factors, decay, with_residual
 ):
     """What fused steps do, from parts: loss, how often each latent fired, residual or None."""
     memory = _memory_for_gradients(params)
@@ -135,7 +137,7 @@ def _composed_step(
     Z, residual = heads["codes"], None
     if with_residual:
         residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
-    optimizer.update(params, grads, moments, rate, factors)
+    optimizer.update(params, grads, moments, rate, factors, decay)
     return loss, codes.n_fired(Z), residual
 
 

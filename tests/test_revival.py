@@ -173,15 +173,15 @@ def test_the_stream_decides(xp):
         assert_array_equal(array, results[1][name])
 
 
-@given(st.integers(1, 10**5), st.integers(1, 10**6), st.data())
-def test_dead_latents_cost_little(n_samples, n_components, data):
+@given(st.integers(1, 10**5), st.integers(1, 5000), st.integers(1, 10**6), st.data())
+def test_dead_latents_cost_little(n_samples, n_features, n_components, data):
     # would catch: a step whose cost grows with the number of dead latents, one without any sample
     n_dead = data.draw(st.integers(0, n_components))
-    every = revival.dead_every(n_samples, n_components, n_dead)
+    every = revival.dead_every(n_samples, n_features, n_components, n_dead)
     rows = len(range(0, n_samples, every))
     work = n_dead + revival.SAMPLE_WORK
-    affordable = max(n_samples * n_components / 20, revival.DEAD_WORK)
+    affordable = max(n_samples * n_components / 20, revival.DEAD_WORK / n_features)
     assert 1 <= rows <= n_samples
-    assert (rows - 1) * work <= affordable
-    if n_samples * work < affordable:
+    assert (rows - 1) * work <= affordable + 1
+    if n_samples * work < affordable - 1:
         assert rows == n_samples

@@ -75,10 +75,8 @@ def main():
         return
     print(versions())
     sizes = [(FIXED_BATCH, m) for m in COMPONENTS] + [(n, FIXED_COMPONENTS) for n in BATCHES]
-    print(
-        f"\n{FEATURES} features, k {K}. ns: by sample and component. MiB: peak of a fit; what it adds"
-    )
-    print("to the data and the imported libraries; the weights and their moments.\n")
+    print(f"\n{FEATURES} features, k {K}. ns: by sample and component. MiB: peak of a fit; what it")
+    print("adds to the data and the imported libraries; the weights and their moments.\n")
     print(
         " batch components |   ms product    step ratio |  ns product   step |    MiB  added state"
     )

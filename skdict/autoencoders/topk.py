@@ -113,8 +113,13 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.004
         Of Adam.
+    weight_decay : float, default=0.075
+        Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
+        samples are not learnt by heart: at each step the encoder shrinks by ``learning_rate *
+        weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by less in
+        proportion; in a single pass, and in `partial_fit`, not at all.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -206,7 +211,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         k=32,
         batch_size=256,
         max_iter="auto",
-        learning_rate=2e-3,
+        learning_rate=4e-3,
+        weight_decay=0.075,
         warmup=100,
         decay=0.2,
         tol=0.0,
@@ -224,6 +230,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.warmup = warmup
         self.decay = decay
         self.tol = tol

@@ -28,7 +28,7 @@ def reconstruct(Z, X, D, residual):
     return _reconstruct(Z.indptr, Z.indices, Z.values, inner, X, residual, D), inner
 
 
-def update(params, moments, rates, betas, batch, centred, residual, extra):
+def update(params, moments, rates, betas, keep, batch, centred, residual, extra):
     """Adam with the gradient of a batch, in place in `params` and its two `moments`.
 
     Parameters
@@ -39,6 +39,8 @@ def update(params, moments, rates, betas, batch, centred, residual, extra):
     rates : dict of float
         Rate of each parameter, bias corrections included.
     betas : beta1, beta2, epsilon
+    keep : float
+        By which the encoder is multiplied first.
     batch : skdict.fusion.Batch
     centred, residual : arrays of shape (n, d)
     extra : tuple or None
@@ -68,7 +70,7 @@ def update(params, moments, rates, betas, batch, centred, residual, extra):
     total[extra[0]] += extra[3]
 
     scalars = _scalars(dtype, rates["components"], betas[0], 1 - betas[0], betas[1], 1 - betas[1])
-    scalars += _scalars(dtype, betas[2], rates["encoder"])
+    scalars += _scalars(dtype, betas[2], rates["encoder"], keep)
     partial = np.zeros((-(-m // _ATOMS), d), dtype=dtype)
     matrices = [a[name] for name in ("components", "encoder") for a in (params, *moments)]
 
@@ -196,7 +198,7 @@ def _gather(starts, rows, weights, G, out, first, last):
 def _update_atoms(
     starts, rows, codes, d_U, radial, total, residual, centred, slots, extra_D, extra_W,
     D, mean_D, square_D, W, mean_W, square_W,
-    rate, beta1, rest1, beta2, rest2, epsilon, rate_W, partial, start, stop,
+    rate, beta1, rest1, beta2, rest2, epsilon, rate_W, keep, partial, start, stop,
 ):  # fmt: skip
     gathered = np.empty((_GATHERED, D.shape[1]), dtype=D.dtype)
     for first in range(start, stop, _GATHERED):
@@ -218,7 +220,7 @@ def _update_atoms(
                 _add(gathered, j - first, extra_W, slots[j], W, j)
             _adam_of_encoder(
                 gathered, j - first, total[j], W, mean_W, square_W, j, partial,
-                rate_W, beta1, rest1, beta2, rest2, epsilon,
+                rate_W, keep, beta1, rest1, beta2, rest2, epsilon,
             )  # fmt: skip
 
 
@@ -256,7 +258,7 @@ def _adam_on_sphere(
 @jit
 def _adam_of_encoder(
     gathered, row, total, W, mean, square, column, partial,
-    rate, beta1, rest1, beta2, rest2, epsilon,
+    rate, keep, beta1, rest1, beta2, rest2, epsilon,
 ):  # fmt: skip
     d = np.uint64(W.shape[1])
     o, j = np.uint64(row), np.uint64(column)
@@ -266,4 +268,4 @@ def _adam_of_encoder(
         g = gathered[o, c]
         mean[j, c] = beta1 * mean[j, c] + rest1 * g
         square[j, c] = beta2 * square[j, c] + rest2 * g * g
-        W[j, c] -= rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)
+        W[j, c] = keep * W[j, c] - rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)

@@ -56,7 +56,7 @@ def small_blocks(monkeypatch, request):
     monkeypatch.setattr(encoders, "DENSE_FROM", 2.0)  # no batch is dense
 
 
-@pytest.fixture(params=[1 << 13, 1 << 18], ids=["few", "all"])
+@pytest.fixture(params=[1 << 15, 1 << 25], ids=["few", "all"])
 def dead_work(monkeypatch, request):
     """Let dead latents look at a part of the samples only, or at all."""
     monkeypatch.setattr(revival, "DEAD_WORK", request.param)
@@ -101,11 +101,12 @@ def test_equals_the_composed_step(dtype, name, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n, d, m = (data.draw(st.integers(1, most)) for most in (40, 9, 23))
     k, weight = data.draw(st.integers(1, m)), data.draw(st.sampled_from([1.0, 0.25]))
+    decay = data.draw(st.sampled_from([0.0, 3.0]))
     dead, shift = (data.draw(st.sampled_from(s)) for s in ([0.0, 0.4, 1.0], [0.0, 2.0, 100.0]))
     parts = parts_of(name, k, weight)
     X, state = start(rng, n, d, m, dtype, parts, dead, shift)
-    after, results = steps(X, state, parts, 2)
-    expected, others = steps(X, state, parts, 2, fused=False)
+    after, results = steps(X, state, parts, 2, weight_decay=decay)
+    expected, others = steps(X, state, parts, 2, fused=False, weight_decay=decay)
     # Adam divides by the root of the second moment: where gradients cancel, signs are noise.
     relative, absolute = {"float32": (2e-4, 1e-6), "float64": (1e-9, 1e-13)}[dtype]
     assert_allclose(results[0], others[0], rtol=relative)
@@ -213,7 +214,7 @@ def test_dense_batches_take_the_composed_step(name):
     # would catch sparse products of codes that are not sparse, and a step made twice
     parts = parts_of(name)
     X, state = start(np.random.default_rng(4), 30, 4, 6, "float64", parts, shift=-100.0)
-    assert fused_step(*parts, state.params)(X, state.params, Context(), None, None, 0, {}) is None
+    assert fused_step(*parts, state.params)(X, state.params, Context(), None, None, 0, {}, {}) is None
     after, results = steps(X, state, parts, 2)
     expected, others = steps(X, state, parts, 2, fused=False)
     assert results == others and after.optimizer["step"] == 2
