@@ -130,10 +130,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
         n_passes = self._n_passes(steps_per_pass)
         plan = training.Plan(state.step, n_passes * steps_per_pass, self.decay)
-        # The more a sample is repeated while the encoder forgets, the more is learnt by heart; of
-        # a single pass nothing is.
-        repeated = min(1.0, DECAY_STEPS / steps_per_pass) if n_passes > 1 else 0.0
-        weight_decay = repeated * getattr(self, "weight_decay", 0.0) * math.sqrt(X.shape[1])
+        weight_decay = self._weight_decay(steps_per_pass, n_passes)
         epochs = self._run(state, X, encoder, terms, plan, order, weight_decay)
         self._warn_if_silent(state, X, epochs)
         self._set_fitted(state, epochs)
@@ -285,6 +282,15 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             return self.max_iter
         fewest, most = AUTO_EPOCHS
         return min(max(math.ceil(AUTO_STEPS / steps_per_pass), fewest), most)
+
+    def _weight_decay(self, steps_per_pass, n_passes):
+        # The oftener a sample comes back while the encoder forgets, the more is learnt by heart.
+        # Entries of a row are of the order of one over the root of their number; Adam's steps are
+        # not, so that what balances them is as much larger.
+        if n_passes == 1 or not hasattr(self, "weight_decay"):
+            return 0.0
+        repeated = min(1.0, DECAY_STEPS / steps_per_pass)
+        return repeated * self.weight_decay * math.sqrt(self.n_features_in_)
 
     def _held(self):
         """Names of parameters that training leaves alone."""

@@ -23,10 +23,11 @@ from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
 
 
 def fused_step(encoder, terms, params):
-    """A function ``step(X, params, context, optimizer, state, rate, factors, weight_decay)``, or None.
+    """A function ``step(X, params, context, *update)``, or None.
 
-    It updates `params` and `state`, that of the optimiser, and returns the loss, the number of
-    samples in which each latent fired and the residual of the reconstruction. Or it returns None
+    `update` is the optimiser, its state, rate, factors and weight decays. The step changes `params`
+    and that state, and returns the loss, the number of samples in which each latent fired and the
+    residual of the reconstruction. Or it returns None
     and has done nothing, where so many latents fired of late that dense products are faster.
     """
     if not (has_compiled(params["components"]) and _is_known(encoder, terms)):

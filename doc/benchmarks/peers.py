@@ -115,7 +115,12 @@ def make_skdict(rows, m, recipe, seed):
         rng = np.random.default_rng(seed)
         state = estimator._start(X, rng.permutation(X.shape[0]), rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
+    decay = 0.0
+    if recipe.name == "own":
+        a_pass = math.ceil(X.shape[0] / recipe.batch)
+        decay = estimator._weight_decay(a_pass, recipe.steps // a_pass)
     settings = training.Settings(recipe.batch, recipe.rate, recipe.warmup, dead_after, False)
+    settings = settings._replace(weight_decay=decay)
 
     def step(numbers):
         batch = training.batch_of(X, numbers, state)

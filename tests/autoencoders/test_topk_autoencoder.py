@@ -61,6 +61,7 @@ def test_auxk_revives_dead_latents(seed):
     # Catches an AuxK whose gradient does not reach the dead: half of the latents begin dead.
     X, _, _ = make_superposition(4000, 32, 16, 3, random_state=seed)
     shared = {"k": 3, "dead_after": 1000, "random_state": seed}
+    shared |= {"learning_rate": 2e-3, "weight_decay": 0.0}  # which let latents die on their own
     silent = {}
     for cls in (TopKAutoencoder, WithoutAuxK):
         sae = cls(64, **shared, max_iter=1).fit(X)

@@ -214,7 +214,8 @@ def test_dense_batches_take_the_composed_step(name):
     # would catch sparse products of codes that are not sparse, and a step made twice
     parts = parts_of(name)
     X, state = start(np.random.default_rng(4), 30, 4, 6, "float64", parts, shift=-100.0)
-    assert fused_step(*parts, state.params)(X, state.params, Context(), None, None, 0, {}, {}) is None
+    step = fused_step(*parts, state.params)
+    assert step(X, state.params, Context(), training.OPTIMIZER, state.optimizer, 0.1, {}, {}) is None
     after, results = steps(X, state, parts, 2)
     expected, others = steps(X, state, parts, 2, fused=False)
     assert results == others and after.optimizer["step"] == 2
