@@ -27,8 +27,8 @@ def fused_step(encoder, terms, params):
 
     `update` is the optimiser, its state, rate, factors and weight decays. The step changes `params`
     and that state, and returns the loss, the number of samples in which each latent fired and the
-    residual of the reconstruction. Or it returns None
-    and has done nothing, where so many latents fired of late that dense products are faster.
+    residual of the reconstruction. Or it returns None and has done nothing, where so many latents
+    fired of late that dense products are faster.
     """
     if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
         return None
@@ -40,7 +40,8 @@ def fused_step(encoder, terms, params):
     def step(X, params, context, optimizer, state, rate, factors, weight_decay):
         if activation.support is not None and context.density > encoders.DENSE_FROM:
             return None
-        keep = 1 - rate * factors.get("encoder", 1.0) * weight_decay.get("encoder", 0.0)
+        decay = weight_decay.get("encoder", np.zeros((params["encoder"].shape[0], 1), X.dtype))
+        keep = 1 - rate * factors.get("encoder", 1.0) * decay[:, 0]
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
         centred, residual, batch = _over_rows(X, params, context, of_tile)

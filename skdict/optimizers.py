@@ -25,8 +25,8 @@ class Adam:
     def update(self, params, grads, state, learning_rate, factors, weight_decay=None):
         """One step, in place in `params` and `state`; `factors` multiply the rate, by name.
 
-        Parameters named in `weight_decay` shrink first, by their decay times the rate (decoupled
-        weight decay, Loshchilov & Hutter, arXiv 1711.05101).
+        Parameters named in `weight_decay` shrink first, by their decay (a number, or an array)
+        times the rate: decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101.
         """
         for name, decay in (weight_decay or {}).items():
             params[name] *= 1 - learning_rate * factors.get(name, 1.0) * decay

@@ -11,6 +11,7 @@ from skdict.constraints import unit_rows
 
 DEAD_WORK = 1 << 25  # multiply-adds, times five, that are affordable in a step however small
 SAMPLE_WORK = 700  # what a sample costs beside, in dead latents
+PERFECT = 1e-10  # loss against the largest of a batch, below which there is but rounding
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
 
@@ -41,8 +42,9 @@ def resample(state, dead, X, residual):
     """
     losses = to_numpy(namespace(X).sum(residual**2, axis=1)).astype(np.float64)
     latents = np.flatnonzero(dead)
-    weights = (losses / max(losses.max(), np.finfo(float).tiny)) ** 2
-    candidates = np.flatnonzero(weights > 0)
+    losses /= max(losses.max(), np.finfo(float).tiny)
+    weights = losses**2
+    candidates = np.flatnonzero(losses > PERFECT)
     n_drawn = min(latents.size, candidates.size)
     if n_drawn == 0:
         return

@@ -108,8 +108,7 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
     context = Context(dead if dead.any() else None, state.step, every, state.density)
     update = (OPTIMIZER, state.optimizer, factor * settings.learning_rate)
-    decay = {"encoder": settings.weight_decay} if settings.weight_decay else {}
-    update += (rate_factors(state.params, settings.held), decay)
+    update += (rate_factors(state.params, settings.held), _decays(state, dead, settings))
     fused = fused_step(encoder, terms, state.params)
     resample = settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after)
     done = fused(X, state.params, context, *update) if fused else None
@@ -139,6 +138,14 @@ def _composed_step(
         residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
     optimizer.update(params, grads, moments, rate, factors, decay)
     return loss, codes.n_fired(Z), residual
+
+
+def _decays(state, dead, settings):
+    """Weight decays by name; rows of dead latents keep what is left for a revival to begin with."""
+    if not settings.weight_decay:
+        return {}
+    decay = settings.weight_decay * ~dead[:, None]
+    return {"encoder": asarray_like(decay, state.center, state.center.dtype)}
 
 
 def _memory_for_gradients(params):

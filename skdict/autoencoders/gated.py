@@ -170,6 +170,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "resample_dead": ["boolean"],
     }

@@ -140,6 +140,7 @@ class SparseAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "penalty": [StrOptions({"l1"})],
         "resample_dead": ["boolean"],

@@ -4,7 +4,7 @@ import numpy as np
 
 from skdict import codes
 from skdict._base import BaseDictionaryEstimator
-from skdict._sklearn import Integral, Interval
+from skdict._sklearn import Integral, Interval, Real
 from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.encoders import Affine
 from skdict.kernels.dense import matmul
@@ -178,7 +178,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     Departures from the paper, all in the direction of small data: the dead are counted in samples
     (10,000 instead of ten million tokens), the auxiliary loss has weight one, undivided, since only
     dead latents see it (with 1/32 more of them stay dead), and k_aux is half the number of
-    features.
+    features. Where many are dead, they look at every so-manieth sample of a batch.
 
     References
     ----------
@@ -201,6 +201,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "k": [Interval(Integral, 1, None, closed="left")],
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
-from skdict.kernels.adam_cpu import _scalars, adam
+from skdict.kernels.adam_cpu import _scalars, adam, flush, flushed
 
 _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
@@ -39,8 +39,8 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
     rates : dict of float
         Rate of each parameter, bias corrections included.
     betas : beta1, beta2, epsilon
-    keep : float
-        By which the encoder is multiplied first.
+    keep : array of shape (m,)
+        By which rows of the encoder are multiplied first.
     batch : skdict.fusion.Batch
     centred, residual : arrays of shape (n, d)
     extra : tuple or None
@@ -70,14 +70,15 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
     total[extra[0]] += extra[3]
 
     scalars = _scalars(dtype, rates["components"], betas[0], 1 - betas[0], betas[1], 1 - betas[1])
-    scalars += _scalars(dtype, betas[2], rates["encoder"], keep)
+    scalars += _scalars(dtype, betas[2], rates["encoder"])
+    scalars.append(flush(dtype))
     partial = np.zeros((-(-m // _ATOMS), d), dtype=dtype)
     matrices = [a[name] for name in ("components", "encoder") for a in (params, *moments)]
 
     def atoms(start, stop):
         _update_atoms(
             starts, rows, scaled, d_U, radial, total, residual, centred, slots, *extra[1:3],
-            *matrices, *scalars, partial[start // _ATOMS], start, stop,
+            *matrices, keep, *scalars, partial[start // _ATOMS], start, stop,
         )  # fmt: skip
 
     threads.current().blocks(atoms, m, _ATOMS, 8 * params["encoder"].size)
@@ -197,8 +198,8 @@ def _gather(starts, rows, weights, G, out, first, last):
 @jit
 def _update_atoms(
     starts, rows, codes, d_U, radial, total, residual, centred, slots, extra_D, extra_W,
-    D, mean_D, square_D, W, mean_W, square_W,
-    rate, beta1, rest1, beta2, rest2, epsilon, rate_W, keep, partial, start, stop,
+    D, mean_D, square_D, W, mean_W, square_W, keep,
+    rate, beta1, rest1, beta2, rest2, epsilon, rate_W, least, partial, start, stop,
 ):  # fmt: skip
     gathered = np.empty((_GATHERED, D.shape[1]), dtype=D.dtype)
     for first in range(start, stop, _GATHERED):
@@ -211,7 +212,7 @@ def _update_atoms(
                 more = _add(gathered, j - first, extra_D, slots[j], D, j)
             _adam_on_sphere(
                 gathered, j - first, radial[j] + more, D, mean_D, square_D, j,
-                rate, beta1, rest1, beta2, rest2, epsilon,
+                rate, beta1, rest1, beta2, rest2, epsilon, least,
             )  # fmt: skip
         gathered[:] = 0
         _gather(starts, rows, d_U, centred, gathered, first, last)
@@ -220,7 +221,7 @@ def _update_atoms(
                 _add(gathered, j - first, extra_W, slots[j], W, j)
             _adam_of_encoder(
                 gathered, j - first, total[j], W, mean_W, square_W, j, partial,
-                rate_W, keep, beta1, rest1, beta2, rest2, epsilon,
+                rate_W, keep[j], beta1, rest1, beta2, rest2, epsilon, least,
             )  # fmt: skip
 
 
@@ -239,15 +240,15 @@ def _add(gathered, row, extra, slot, params, column):
 @jit
 def _adam_on_sphere(
     gathered, row, radial, D, mean, square, column,
-    rate, beta1, rest1, beta2, rest2, epsilon,
+    rate, beta1, rest1, beta2, rest2, epsilon, least,
 ):  # fmt: skip
     d = np.uint64(D.shape[1])
     o, j = np.uint64(row), np.uint64(column)
     norm2 = D.dtype.type(0)
     for c in range(d):
         g = gathered[o, c] - radial * D[j, c]
-        mean[j, c] = beta1 * mean[j, c] + rest1 * g
-        square[j, c] = beta2 * square[j, c] + rest2 * g * g
+        mean[j, c] = flushed(beta1 * mean[j, c] + rest1 * g, least)
+        square[j, c] = flushed(beta2 * square[j, c] + rest2 * g * g, least)
         D[j, c] -= rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)
         norm2 += D[j, c] * D[j, c]
     inverse = D.dtype.type(1) / np.sqrt(norm2) if norm2 > 0 else D.dtype.type(1)
@@ -258,7 +259,7 @@ def _adam_on_sphere(
 @jit
 def _adam_of_encoder(
     gathered, row, total, W, mean, square, column, partial,
-    rate, keep, beta1, rest1, beta2, rest2, epsilon,
+    rate, keep, beta1, rest1, beta2, rest2, epsilon, least,
 ):  # fmt: skip
     d = np.uint64(W.shape[1])
     o, j = np.uint64(row), np.uint64(column)
@@ -266,6 +267,6 @@ def _adam_of_encoder(
         partial[c] += total * W[j, c]
     for c in range(d):
         g = gathered[o, c]
-        mean[j, c] = beta1 * mean[j, c] + rest1 * g
-        square[j, c] = beta2 * square[j, c] + rest2 * g * g
+        mean[j, c] = flushed(beta1 * mean[j, c] + rest1 * g, least)
+        square[j, c] = flushed(beta2 * square[j, c] + rest2 * g * g, least)
         W[j, c] = keep * W[j, c] - rate * mean[j, c] / (np.sqrt(square[j, c]) + epsilon)

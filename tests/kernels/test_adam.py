@@ -125,3 +125,15 @@ def test_vectors_and_single_entries(implementation, dtype):
         given_ = [implementation.asarray(array.copy(), dtype) for array in host]
         implementation.load("adam").adam(*given_, *SCALARS)
         assert_allclose(to_numpy(given_[0]), textbook(*host, *SCALARS)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adam", "adam_unit_rows"])
+def test_no_denormal_moments(dtype, name):
+    # would catch: moments of a latent without gradient that become denormal, and slow for ever
+    param, grad, mean, square = (a.astype(dtype) for a in arrays(np.random.default_rng(0), 4, 5))
+    for _ in range(20_000):
+        getattr(adam_cpu, name)(param, 0 * grad, mean, square, 1e-9, 0.9, 0.9, 1e-8)
+    assert not mean.any() and not square.any()
+    mean[0] = np.nan
+    getattr(adam_cpu, name)(param, 0 * grad, mean, square, 1e-9, 0.9, 0.9, 1e-8)
+    assert np.isnan(mean[0]).all()

@@ -181,6 +181,19 @@ def test_memory_is_reused_without_traces(small_blocks, name):
         assert_array_equal(param, again[0].params[key])
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_encoder_of_dead_latents_does_not_decay(fused):
+    # would catch: nothing left of a latent when it is revived
+    parts = parts_of("relu")
+    X, state = start(np.random.default_rng(7), 20, 4, 9, "float64", parts, dead=0.5, shift=100.0)
+    dead = state.silent_for > 0
+    after, _ = steps(X, state, parts, 1, fused, weight_decay=3.0)
+    before, encoder = state.params["encoder"], after.params["encoder"]
+    assert dead.any() and not dead.all()
+    assert_array_equal(encoder[dead], before[dead])
+    assert_allclose(encoder[~dead], before[~dead] * (1 - 1e-2 * 3.0), rtol=1e-12)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_shows_in_the_loss(bad):
     # would catch ReLU turning NaN into a silent zero
@@ -214,8 +227,8 @@ def test_dense_batches_take_the_composed_step(name):
     # would catch sparse products of codes that are not sparse, and a step made twice
     parts = parts_of(name)
     X, state = start(np.random.default_rng(4), 30, 4, 6, "float64", parts, shift=-100.0)
-    step = fused_step(*parts, state.params)
-    assert step(X, state.params, Context(), training.OPTIMIZER, state.optimizer, 0.1, {}, {}) is None
+    update = training.OPTIMIZER, state.optimizer, 0.1, {}, {}
+    assert fused_step(*parts, state.params)(X, state.params, Context(), *update) is None
     after, results = steps(X, state, parts, 2)
     expected, others = steps(X, state, parts, 2, fused=False)
     assert results == others and after.optimizer["step"] == 2
