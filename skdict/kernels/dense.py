@@ -75,7 +75,8 @@ def for_tiles(A, B, use, prepare=None):
         namespace(A).matmul(A[start:stop], B, out=U)
         use(U, start, stop)
 
-    pool.blocks(tile, n, tile_rows(n, d, m))
+    # A block on a thread of its own gains nothing from smaller tiles.
+    pool.blocks(tile, n, tile_rows(n if not pool.within_block else max(n, 2 * _TILE), d, m))
 
 
 def are_few_rows(n, m):

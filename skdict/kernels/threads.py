@@ -25,12 +25,16 @@ _blas = {"users": 0}
 
 
 class Threads:
-    """A number of threads and, for each, buffers that live as long as this object."""
+    """A number of threads and, for each, buffers that live as long as this object.
 
-    def __init__(self, n_threads=1):
+    ``within_block``: is this what a block sees, one thread that the block has to itself?
+    """
+
+    def __init__(self, n_threads=1, within_block=False):
         self.n_threads = n_threads
+        self.within_block = within_block
         self._buffers = {}
-        self._inner = [Threads() for _ in range(n_threads)] if n_threads > 1 else []
+        self._inner = [] if within_block else [Threads(1, True) for _ in range(n_threads)]
 
     def blocks(self, function, n_rows, size, work=_SMALL):
         """Call ``function(start, stop)`` for consecutive blocks; the first error is raised.
@@ -38,7 +42,7 @@ class Threads:
         `work` is the number of multiply-adds in all: with little of it there is one block.
         """
         starts = range(0, n_rows, size if work >= _SMALL else max(n_rows, 1))
-        if self.n_threads == 1 or len(starts) == 1:
+        if self.within_block or len(starts) == 1:
             for start in starts:
                 function(start, min(start + starts.step, n_rows))
             return

@@ -1,0 +1,108 @@
+"""Training steps of ReLU and gated autoencoders against the encoder's product, from the first on.
+
+    python doc/benchmarks/penalised_step.py [--data FOLDER]
+
+On token activations of MiniLM. Codes begin dense, so the first steps need dense products; once mean
+L0 has settled near 32, steps are sparse. Dense steps are timed once each, for L0 falls meanwhile;
+settled ones in turn with the product, after as many steps as it takes for L0 to settle.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from topk_step import time_of, versions
+
+from skdict import GatedAutoencoder, SparseAutoencoder, training
+from skdict.kernels.threads import use_threads
+
+# estimator, alpha for a mean L0 near 32, components, batch
+CASES = [
+    (SparseAutoencoder, 1.0, 2048, 2048),
+    (GatedAutoencoder, 2.5, 2048, 2048),
+    (SparseAutoencoder, 1.2, 6144, 2048),
+    (GatedAutoencoder, 4.0, 6144, 2048),
+    (SparseAutoencoder, 1.0, 2048, 256),
+    (GatedAutoencoder, 2.2, 2048, 256),
+]
+FIRST = 5  # dense steps
+ROUNDS = 15
+
+
+def stepper(estimator, X):
+    """A function that makes one training step on the next batch, as `fit` would; returns its L0."""
+    estimator.n_features_in_ = X.shape[1]
+    rng = np.random.default_rng(0)
+    state = estimator._start(X, np.arange(X.shape[0]), rng, warm=False)
+    encoder, terms = estimator._parts(estimator.n_components, state.scale)
+    n = estimator.batch_size
+    settings = training.Settings(
+        n, estimator.learning_rate, estimator.warmup, estimator.dead_after, resample=True
+    )
+    order, position = rng.permutation(X.shape[0]), 0
+
+    def step():
+        nonlocal position
+        rows = order[position : position + n]
+        position = (position + n) % (X.shape[0] - n)
+        return training.train_step(
+            state, training.batch_of(X, rows, state), encoder, terms, settings
+        )[1]
+
+    return step
+
+
+def run(cls, alpha, m, batch, X):
+    estimator = cls(m, alpha=alpha, batch_size=batch, random_state=0)
+    W = np.random.default_rng(1).standard_normal((m, X.shape[1]), dtype=np.float32)
+    Z, times = np.empty((batch, m), dtype=np.float32), {"product": [], "step": []}
+
+    def product():
+        np.matmul(X[:batch], W.T, out=Z)
+
+    with use_threads(None):
+        step = stepper(estimator, X)
+        step()  # compiles, allocates
+        first, first_l0 = [], []
+        for _ in range(FIRST):
+            begin = time.perf_counter()
+            first_l0.append(step())
+            first.append(time.perf_counter() - begin)
+        n_steps = max(400, 400 * 512 // batch)
+        for _ in range(n_steps):
+            step()
+    l0 = []
+    for _ in range(ROUNDS):
+        product()  # an untimed call right before the timed one
+        times["product"].append(time_of(product))
+        with use_threads(None):
+            step()
+            begin = time.perf_counter()
+            l0.append(step())
+            times["step"].append(time.perf_counter() - begin)
+    base = statistics.median(times["product"])
+    ratio = statistics.median(s / p for s, p in zip(times["step"], times["product"], strict=True))
+    print(
+        f"{cls.__name__:18} {alpha:5} {m:10} {batch:6} {1e3 * base:9.1f} | "
+        f"{statistics.median(first) / base:6.2f} {statistics.median(first_l0):7.0f} | "
+        f"{ratio:6.2f} {statistics.median(l0):6.1f}",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    arguments = parser.parse_args()
+    X = np.load(arguments.data / "minilm_layer3_train.npy").astype(np.float32)
+    print(versions())
+    print(f"\n{'':53} |  first steps   |   settled")
+    print("                   alpha components  batch ms product |  ratio      L0 |  ratio     L0")
+    for case in CASES:
+        run(*case, X)
+
+
+if __name__ == "__main__":
+    main()
