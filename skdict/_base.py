@@ -215,7 +215,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _run(self, state, X, encoder, terms, plan, order, weight_decay=0.0):
         settings = training.Settings(
             self.batch_size,
-            self.learning_rate,
+            float(self.learning_rate),  # a NumPy scalar would decide the dtype
             self.warmup,
             self.dead_after,
             getattr(self, "resample_dead", False),
@@ -289,7 +289,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if n_passes == 1 or not hasattr(self, "weight_decay"):
             return 0.0
         repeated = min(1.0, DECAY_STEPS / steps_per_pass)
-        return repeated * self.weight_decay * math.sqrt(self.n_features_in_)
+        return repeated * float(self.weight_decay) * math.sqrt(self.n_features_in_)
 
     def _held(self):
         """Names of parameters that training leaves alone."""

@@ -18,7 +18,10 @@ from skdict.kernels.dense import matmul
 
 @dataclasses.dataclass(frozen=True)
 class SparseCodes:
-    """Codes as CSR: `indptr` int64, `indices` int32 increasing within a row, `values`."""
+    """Codes as CSR: `indptr` int64, `indices` int32, `values`.
+
+    Indices increase within a row, except in fused steps, where the order does not matter.
+    """
 
     indptr: object
     indices: object

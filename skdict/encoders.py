@@ -12,6 +12,7 @@ and of an activation, which :class:`Affine` completes to an encoder::
     init(n_components, like) -> params
     forward(U, params, context) -> heads, tape
     backward(d_heads, tape, params) -> list of d_U, d_params
+    heads                    their names
     support                  name of a bias: all is zero where ``U + bias <= 0``; U then comes as
                              codes, sparse if few entries remain.  None: U comes in tiles of rows
 """
@@ -30,14 +31,14 @@ class Context(NamedTuple):
     """Facts about the run; never arrays to learn.
 
     ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
-    are none (so in `transform`); ``step``: optimiser steps taken before this one; ``dead_every``:
-    dead latents look at every so-manieth sample of the batch (:func:`skdict.revival.dead_every`);
+    are none (so in `transform`); ``step``: optimiser steps taken before this one; ``dead_rows``:
+    samples of the batch that dead latents look at (:func:`skdict.revival.dead_every`);
     ``density``: the share of codes that were not zero in the last step.
     """
 
     dead: object = None
     step: int = 0
-    dead_every: int = 1
+    dead_rows: slice = slice(None)
     density: float = 1.0
 
 

@@ -1,7 +1,8 @@
 """Which compositions have a fused training step; all others take the composed one.
 
 A fused step does what `train_step` does with `loss_and_grad` and the optimiser, to rounding, and
-never stores the gradient of a matrix. This is the one place that chooses.
+never stores the gradient of a matrix, rows of dead latents excepted. This is the one place that
+chooses.
 
 It goes through the encoder and the terms a tile of rows at a time, while the tile is in the cache:
 product, activation, reconstruction, gradients of the codes. Then it goes through blocks of atoms.
@@ -25,7 +26,7 @@ from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
 def fused_step(encoder, terms, params):
     """A function ``step(X, params, context, *update)``, or None.
 
-    `update` is the optimiser, its state, rate, factors and weight decays. The step changes `params`
+    `update` is what `Adam.update` takes beside parameters and gradients. The step changes `params`
     and that state, and returns the loss, the number of samples in which each latent fired and the
     residual of the reconstruction. Or it returns None and has done nothing, where so many latents
     fired of late that dense products are faster.
@@ -37,11 +38,11 @@ def fused_step(encoder, terms, params):
     auxk = next((term for term in terms if type(term) is AuxK), None)
     of_tile = partial(_tile, activation, [term for term in terms if term is not auxk])
 
-    def step(X, params, context, optimizer, state, rate, factors, weight_decay):
+    def step(X, params, context, optimizer, state, rate, factors, shrink):
         if activation.support is not None and context.density > encoders.DENSE_FROM:
             return None
-        decay = weight_decay.get("encoder", np.zeros((params["encoder"].shape[0], 1), X.dtype))
-        keep = 1 - rate * factors.get("encoder", 1.0) * decay[:, 0]
+        m = params["encoder"].shape[0]
+        keep = shrink["encoder"][:, 0] if "encoder" in shrink else np.ones(m, dtype=X.dtype)
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
         centred, residual, batch = _over_rows(X, params, context, of_tile)
@@ -68,7 +69,8 @@ def _is_known(encoder, terms):
         known = type(encoder) is Affine and encoder.activation.support is not None
         known = known and kinds[0] is Reconstruction
         known = known and set(kinds[1:]) <= {L1, HeldReconstruction}
-    return known and terms[0].head == "codes"
+    heads = {term.head for term in terms if type(term) is not AuxK}
+    return known and terms[0].head == "codes" and heads == set(encoder.activation.heads)
 
 
 @dataclasses.dataclass
@@ -156,8 +158,8 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
 def _gradient_of_dead(encoder, auxk, params, context, centred, residual):
     """Value of AuxK; which latents are dead, and the gradients of their atoms, rows and biases."""
     latents = np.flatnonzero(context.dead)
-    rows = centred[:: context.dead_every]
+    rows = centred[context.dead_rows]
     Z = encoder.codes_of_dead(rows, params, latents)
-    atoms, E = params["components"][latents], -residual[:: context.dead_every]
+    atoms, E = params["components"][latents], -residual[context.dead_rows]
     value, d_Z, d_D = auxk.of_atoms(Z, atoms, E)
     return float(value), latents, d_D, *encoder.gradient_of_dead(d_Z, Z, rows)

@@ -22,14 +22,14 @@ class Adam:
 
         return {"step": 0, "mean": zeros(), "square": zeros()}
 
-    def update(self, params, grads, state, learning_rate, factors, weight_decay=None):
+    def update(self, params, grads, state, learning_rate, factors, shrink=None):
         """One step, in place in `params` and `state`; `factors` multiply the rate, by name.
 
-        Parameters named in `weight_decay` shrink first, by their decay (a number, or an array)
-        times the rate: decoupled weight decay, Loshchilov & Hutter, arXiv 1711.05101.
+        Parameters named in `shrink` are first multiplied by what stands there: decoupled weight
+        decay, Loshchilov & Hutter, arXiv 1711.05101.
         """
-        for name, decay in (weight_decay or {}).items():
-            params[name] *= 1 - learning_rate * factors.get(name, 1.0) * decay
+        for name, factor in (shrink or {}).items():
+            params[name] *= factor
         rate, epsilon = self.advance(state, learning_rate)
         for name, param in params.items():
             step = adam_unit_rows if name in self.unit_rows else adam

@@ -9,14 +9,14 @@ import numpy as np
 from skdict.backend import asarray_like, namespace, to_numpy
 from skdict.constraints import unit_rows
 
-DEAD_WORK = 1 << 25  # multiply-adds, times five, that are affordable in a step however small
-SAMPLE_WORK = 700  # what a sample costs beside, in dead latents
+DEAD_WORK = 1 << 25  # multiply-adds of a product (of five) that any step can afford
+SAMPLE_WORK = 700  # dead latents that cost as much as looking at a sample does on its own
 PERFECT = 1e-10  # loss against the largest of a batch, below which there is but rounding
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
 
 def dead_every(n_samples, n_features, n_components, n_dead):
-    """At every how-manieth sample dead latents look, so that they cost little however many.
+    """The n for which dead latents look at every n-th sample: they shall cost little, many or few.
 
     A twentieth of the work of all latents, where the step is not small anyway: with that, as many
     revive as with every sample, with a hundredth fewer do. A sample costs some work of its own,

@@ -68,7 +68,7 @@ class AuxK:
     A small weight does harm: Adam remembers the larger gradients of the time when the latent was
     alive, for thousands of steps. Neither the reconstruction of E nor E itself contains the bias.
 
-    The head is dense, with a row for each sample that the dead look at (``context.dead_every``) and
+    The head is dense, with a row for each sample that the dead look at (``context.dead_rows``) and
     a column for each of them; n is the number of its rows and D stands for their atoms.
     With R = Z D - E:  dZ = weight R Dᵀ / n,  dD = weight Zᵀ R / n.
     """
@@ -80,7 +80,7 @@ class AuxK:
         if heads["aux"] is None:
             return None
         E = -_residual(X, heads["codes"], params)
-        return E[:: context.dead_every, :], np.flatnonzero(context.dead)
+        return E[context.dead_rows, :], np.flatnonzero(context.dead)
 
     def __call__(self, X, heads, params, held, grads):
         if heads["aux"] is None:

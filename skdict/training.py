@@ -106,9 +106,12 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     n_samples, n_features = X.shape
     dead = state.silent_for >= settings.dead_after
     every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
-    context = Context(dead if dead.any() else None, state.step, every, state.density)
-    update = (OPTIMIZER, state.optimizer, factor * settings.learning_rate)
-    update += (rate_factors(state.params, settings.held), _decays(state, dead, settings))
+    rows = slice(state.step % every, None, every)
+    context = Context(dead if dead.any() else None, state.step, rows, state.density)
+    rate, factors = factor * settings.learning_rate, rate_factors(state.params, settings.held)
+    decay = rate * factors.get("encoder", 1.0) * settings.weight_decay
+    shrink = {"encoder": _shrinking(state, dead, decay)} if decay else {}
+    update = OPTIMIZER, state.optimizer, rate, factors, shrink
     fused = fused_step(encoder, terms, state.params)
     resample = settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after)
     done = fused(X, state.params, context, *update) if fused else None
@@ -128,7 +131,7 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
 
 
 def _composed_step(
-    X, params, encoder, terms, context, optimizer, moments, rate, factors, decay, with_residual
+    X, params, encoder, terms, context, optimizer, moments, rate, factors, shrink, with_residual
 ):
     """What fused steps do, from parts: loss, how often each latent fired, residual or None."""
     memory = _memory_for_gradients(params)
@@ -136,16 +139,14 @@ def _composed_step(
     Z, residual = heads["codes"], None
     if with_residual:
         residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
-    optimizer.update(params, grads, moments, rate, factors, decay)
+    optimizer.update(params, grads, moments, rate, factors, shrink)
     return loss, codes.n_fired(Z), residual
 
 
-def _decays(state, dead, settings):
-    """Weight decays by name; rows of dead latents keep what is left for a revival to begin with."""
-    if not settings.weight_decay:
-        return {}
-    decay = settings.weight_decay * ~dead[:, None]
-    return {"encoder": asarray_like(decay, state.center, state.center.dtype)}
+def _shrinking(state, dead, decay):
+    """Factors (n_components, 1) of decay; dead latents keep what a revival begins with."""
+    factors = np.where(dead, 1.0, max(0.0, 1 - decay))[:, None]
+    return asarray_like(factors, state.center, state.center.dtype)
 
 
 def _memory_for_gradients(params):

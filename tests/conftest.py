@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import array_api_compat
+import joblib
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -41,6 +42,12 @@ NAMESPACES = {
 def xp(request):
     """Namespace of every array library that works here."""
     return NAMESPACES[request.param]
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    """As many threads as are asked for, on any machine."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
 
 
 @pytest.fixture(scope="session", params=["float32", "float64"])

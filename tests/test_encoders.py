@@ -162,7 +162,7 @@ def test_dtype_is_kept(xp, encoder, dtype):
         assert to_numpy(codes.entries(Z)).dtype == dtype
 
 
-def test_tiles_change_nothing(monkeypatch):
+def test_tiles_change_nothing(monkeypatch, many_cores):
     # would catch: tiles joined in another order, or views of a buffer that the next one overwrites
     encoder = TopKEncoder(3, 2)
     tiny = problem(np.random.default_rng(0), n=1300, m=70, d=40)
@@ -209,14 +209,14 @@ def test_aux_takes_every_dead_latent_where_they_are_few(xp):
     assert_allclose(heads["aux"], np.maximum(pre_activations(tiny), 0)[:, dead])
 
 
-@pytest.mark.parametrize("every", [1, 2, 4, 9])
-def test_aux_looks_at_every_so_manieth_sample(xp, every):
+@pytest.mark.parametrize("rows", [slice(1, None), slice(0, None, 2), slice(2, None, 4)])
+def test_aux_looks_at_some_samples(xp, rows):
     # would catch: other samples than those whose errors AuxK takes
     tiny = problem(np.random.default_rng(3), n=9)
     dead = np.array([True, False, True, True, False, False])[: tiny.dead.size]
     encoder = TopKEncoder(2, k_aux=2)
-    heads = heads_of(encoder, xp.asarray(tiny.X), to(xp, encoder, tiny), Context(dead, 0, every))
-    assert_allclose(heads["aux"], largest(pre_activations(tiny)[::every, dead], 2), atol=1e-13)
+    heads = heads_of(encoder, xp.asarray(tiny.X), to(xp, encoder, tiny), Context(dead, 0, rows))
+    assert_allclose(heads["aux"], largest(pre_activations(tiny)[rows, dead], 2), atol=1e-13)
 
 
 @pytest.mark.parametrize("context", [INFERENCE, Context(None, 3)])

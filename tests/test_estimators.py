@@ -29,10 +29,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skdict.encoders
 import skdict.kernels.dense
 import skdict.kernels.threads
 import skdict.training
 from skdict import GatedAutoencoder, MatchingPursuitCoder, SparseAutoencoder, TopKAutoencoder
+from skdict.datasets import make_superposition
 from skdict.metrics import explained_variance
 
 few_examples = settings(max_examples=15)
@@ -158,8 +160,10 @@ def test_use_before_fit(make, method):
 
 
 @each_estimator
-def test_same_seed_same_bits_for_any_n_jobs(make, monkeypatch):
+@pytest.mark.parametrize("dense_from", [skdict.encoders.DENSE_FROM, 2.0], ids=["", "sparse"])
+def test_same_seed_same_bits_for_any_n_jobs(make, monkeypatch, many_cores, dense_from):
     # Catches sums whose order depends on threads; the problem is cut in several blocks everywhere.
+    monkeypatch.setattr(skdict.encoders, "DENSE_FROM", dense_from)  # 2: every step is sparse
     monkeypatch.setattr(skdict.kernels.threads, "_SMALL", 0)
     monkeypatch.setattr(skdict.kernels.dense, "_SMALL", 0)
     X = data(3000, 48, dtype="float32")
@@ -170,6 +174,57 @@ def test_same_seed_same_bits_for_any_n_jobs(make, monkeypatch):
         other = make(n_jobs=n_jobs, **changes).fit(X)
         assert_same_fit(one, other)
         np.testing.assert_array_equal(other.transform(X), codes)
+
+
+WITH_ENCODER = [TopKAutoencoder, SparseAutoencoder, GatedAutoencoder]
+
+
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+@pytest.mark.parametrize(
+    ("n_rows", "max_iter", "expected"),
+    [(16, 2, 1.0), (24 * 4, 2, 1.0), (48 * 4, 2, 0.5), (24 * 40, 3, 0.1), (16, 1, 0.0)],
+)
+def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
+    # Catches a decay that does not fall with the number of steps of a pass, or that a single pass
+    # has, and a scale that does not follow the number of features.
+    seen = []
+
+    def train(state, X, encoder, terms, settings, plan, order=None):
+        seen.append(settings.weight_decay)
+        yield skdict.training.Epoch(1.0, 1.0, 0, 0.0)
+
+    monkeypatch.setattr(skdict.training, "train", train)
+    sae = cls(5, batch_size=4, max_iter=max_iter, weight_decay=0.3, random_state=0)
+    sae.fit(data(n_rows, 9)).partial_fit(data(n_rows, 9))
+    assert seen == pytest.approx([0.3 * 3 * expected, 0.0])
+
+
+def test_weight_decay_helps_on_few_samples():
+    # Catches a decay without effect, or that of another parameter than the encoder.
+    X, _, _ = make_superposition(900, 64, 32, 6, noise=0.1, random_state=0)
+    scores = []
+    for weight_decay in (0.0, 0.075):
+        sae = TopKAutoencoder(256, k=6, weight_decay=weight_decay, max_iter=300, random_state=0)
+        scores.append(sae.fit(X[:300]).score(X[300:]))
+    assert scores[1] > scores[0] + 0.02
+
+
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+def test_too_much_weight_decay_is_harmless(cls):
+    # Catches an encoder that changes its sign, and grows, at every step.
+    X = data(200, 16)
+    sae = cls(8, weight_decay=1e6, max_iter=20, batch_size=20, random_state=0).fit(X)
+    assert np.isfinite(sae.score(X)) and np.abs(sae.encoder_).max() < 1
+
+
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+def test_numpy_scalars_change_no_bits(cls):
+    # Catches float32 data computed in the precision of a parameter.
+    X = data(300, 8, dtype="float32")
+    parameters = {"learning_rate": 3e-3, "weight_decay": 0.1}
+    one = cls(12, max_iter=8, random_state=0, **parameters).fit(X)
+    numpy = {name: np.float64(value) for name, value in parameters.items()}
+    assert_same_fit(one, cls(12, max_iter=8, random_state=0, **numpy).fit(X))
 
 
 @each_estimator

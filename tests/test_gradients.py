@@ -33,7 +33,7 @@ class Case(NamedTuple):
     terms: list
     names: tuple  # of the parameters beside components and decoder_bias
     dead: bool = False
-    dead_every: int = 1
+    dead_rows: slice = slice(None)
     dense_from: float = DENSE
 
 
@@ -66,7 +66,8 @@ CASES = {
     "gated, dense": Case(*GATES, GATED),
     "gated, sparse": Case(*GATES, GATED, dense_from=SPARSE),
 }
-PARTLY = {"dead latents at every second sample": Case(*TOPK, AFFINE, dead=True, dead_every=2)}
+SECOND = slice(1, None, 2)
+PARTLY = {"dead latents at every second sample": Case(*TOPK, AFFINE, dead=True, dead_rows=SECOND)}
 PURSUITS = {
     "mp": Pursuit(2, algorithm="mp"),
     "omp": Pursuit(2),
@@ -79,7 +80,7 @@ def parts(case, problem):
     """Parameters and context of a case."""
     names = ("components", "decoder_bias", *case.names)
     params = {name: problem.params[name] for name in names}
-    return params, Context(problem.dead if case.dead else None, WARM, case.dead_every)
+    return params, Context(problem.dead if case.dead else None, WARM, case.dead_rows)
 
 
 def to(xp, arrays):

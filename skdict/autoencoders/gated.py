@@ -21,6 +21,7 @@ class Gated:
     """
 
     support = "gate_bias"
+    heads = ("codes", "gate")
 
     def init(self, n_components, like):
         xp = namespace(like)
@@ -87,9 +88,9 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         Of Adam.
     weight_decay : float, default=0.075
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
-        samples are not learnt by heart: at each step the encoder shrinks by ``learning_rate *
-        weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by less in
-        proportion; in a single pass, and in `partial_fit`, not at all.
+        samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
+        the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
+        less in proportion; in a single pass, and in `partial_fit`, not at all.
     warmup : int, default=100
         Steps over which the rate and alpha rises linearly from zero.
     decay : float in [0, 1], default=0.2

@@ -25,6 +25,7 @@ class TopK:
     """
 
     support = None
+    heads = ("codes",)
 
     def __init__(self, k):
         self.k = k
@@ -65,7 +66,7 @@ class TopKEncoder(Affine):
         heads["aux"] = rows = latents = None
         if context.dead is not None and self.k_aux:
             latents = np.flatnonzero(context.dead)
-            rows = centred[:: context.dead_every, :]
+            rows = centred[context.dead_rows, :]
             heads["aux"] = self.codes_of_dead(rows, params, latents)
         return heads, (centred, tape, rows, latents, heads["aux"])
 
@@ -117,9 +118,9 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         Of Adam.
     weight_decay : float, default=0.075
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
-        samples are not learnt by heart: at each step the encoder shrinks by ``learning_rate *
-        weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by less in
-        proportion; in a single pass, and in `partial_fit`, not at all.
+        samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
+        the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
+        less in proportion; in a single pass, and in `partial_fit`, not at all.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -178,7 +179,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     Departures from the paper, all in the direction of small data: the dead are counted in samples
     (10,000 instead of ten million tokens), the auxiliary loss has weight one, undivided, since only
     dead latents see it (with 1/32 more of them stay dead), and k_aux is half the number of
-    features. Where many are dead, they look at every so-manieth sample of a batch.
+    features. Where many are dead, they look at every n-th sample of a batch only.
 
     References
     ----------

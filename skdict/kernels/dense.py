@@ -81,7 +81,7 @@ def for_tiles(A, B, use, prepare=None):
 
 def are_few_rows(n, m):
     """With few rows each thread would prepare all of B for a product of a part of them."""
-    return n < 1024 <= m
+    return n < 1024 <= m and n * m <= _TILE_ENTRIES
 
 
 def tile_rows(n, d, m):

@@ -2,8 +2,7 @@
 
 Two parts, each on blocks that depend on the problem alone, so that results do not depend on the
 number of threads: the reconstruction of a tile of rows with the gradient of its codes; and, over
-blocks of atoms, both weight gradients, the tangent projection, Adam and renormalisation. No
-gradient of a matrix is ever stored.
+blocks of atoms, both weight gradients, the tangent projection, Adam and renormalisation.
 
 The projection needs no pass of its own: with R the residual, the inner product of an atom and its
 gradient is the sum over samples of z <R, atom>, and <R, atom> is known from the gradient of z.

@@ -103,7 +103,7 @@ def test_zero_rate_moves_only_the_moments(implementation, dtype):
 
 
 @pytest.mark.parametrize("update", [public.adam, public.adam_unit_rows])
-def test_result_does_not_depend_on_threads(update, dtype):
+def test_result_does_not_depend_on_threads(update, dtype, many_cores):
     # would catch: the last block of entries left out, for an array larger than one block
     results = []
     for n_jobs in (1, 2):

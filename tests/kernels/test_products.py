@@ -109,7 +109,7 @@ def test_positive_support(implementation, dtype, rng, shape, shift):
     assert indptr.dtype == np.int64 and indices.dtype == np.int32 and values.dtype == dtype
 
 
-def test_products_do_not_depend_on_threads(dtype, monkeypatch):
+def test_products_do_not_depend_on_threads(dtype, monkeypatch, many_cores):
     # would catch: a scatter-add in the order of threads, a race between blocks
     p = sparse_problem(np.random.default_rng(0), 600, 450, 33, 0.1, dtype)
     monkeypatch.setattr(threads, "_SMALL", 0)  # else there is one block
@@ -136,7 +136,7 @@ SHAPES = [(1, 3, 2), (7, 5, 4), (40, 300, 301), (1024, 60, 61), (1500, 60, 61), 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matmul(shape, dtype):
+def test_matmul(shape, dtype, many_cores):
     # would catch: the last, short block left out, or written to the wrong rows
     n, d, m = shape
     rng = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_matmul(shape, dtype):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_product_tiles(shape):
+def test_product_tiles(shape, many_cores):
     # would catch: tiles out of order, or threads that share one buffer
     n, d, m = shape
     rng = np.random.default_rng(0)

@@ -362,7 +362,7 @@ def test_more_steps_than_atoms(implementation, how):
 
 @pytest.mark.parametrize("how", ALGORITHMS)
 @pytest.mark.parametrize("gram", [False, True])
-def test_result_does_not_depend_on_threads(dtype, how, gram):
+def test_result_does_not_depend_on_threads(dtype, how, gram, many_cores):
     # would catch: scratch memory shared by threads, state carried from one sample to the next
     rng = np.random.default_rng(7)
     X = rng.standard_normal((300, 16)).astype(dtype)

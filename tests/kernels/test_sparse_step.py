@@ -138,7 +138,7 @@ def test_held_parameters_stay(small_blocks, name):
 
 @pytest.mark.parametrize("name", ["relu", "gated"])
 def test_resamples_the_same_latents(small_blocks, name):
-    # would catch a residual of another batch, of the wrong sign does no harm
+    # would catch a residual of another batch
     parts = parts_of(name)
     X, state = start(np.random.default_rng(6), 40, 5, 12, "float64", parts)
     state.silent_for[[2, 7]] = 10**6
@@ -154,7 +154,7 @@ def test_resamples_the_same_latents(small_blocks, name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("dead", [0.0, 0.5])
-def test_threads_do_not_change_the_bits(small_blocks, dead, name):
+def test_threads_do_not_change_the_bits(small_blocks, many_cores, dead, name):
     # would catch a sum over blocks in the order in which threads finish
     parts, results = parts_of(name), []
     X, state = start(np.random.default_rng(1), 50, 6, 31, "float32", parts, dead)

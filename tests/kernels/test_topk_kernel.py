@@ -86,7 +86,7 @@ def test_compiled_equals_reference(m, k, kind, dtype):
 
 @pytest.mark.parametrize("kind", ["normal", "ties", "special"])
 @pytest.mark.parametrize("k", [5, 70])
-def test_result_does_not_depend_on_threads(kind, k, monkeypatch):
+def test_result_does_not_depend_on_threads(kind, k, monkeypatch, many_cores):
     # would catch: two threads that share a scratch array, a block of rows left out
     rng = np.random.default_rng(0)
     U, bias = entries(rng, kind, 300, 901), rng.integers(-2, 3, 901).astype(float)
