@@ -34,7 +34,7 @@ from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
 
 AUTO_STEPS = 4000  # that max_iter="auto" aims at
-AUTO_EPOCHS = (6, 500)  # and its bounds
+AUTO_EPOCHS = (6, 1000)  # and its bounds
 DECAY_STEPS = 24  # of a pass, from which on the decay of weights is less
 
 

@@ -11,6 +11,7 @@ from skdict.constraints import unit_rows
 
 DEAD_WORK = 1 << 25  # multiply-adds of a product (of five) that any step can afford
 SAMPLE_WORK = 700  # dead latents that cost as much as looking at a sample does on its own
+AT_ONCE = 64  # the part of all latents that are resampled together, at most
 PERFECT = 1e-10  # loss against the largest of a batch, below which there is but rounding
 ENCODER_SCALE = 0.2  # norm of a resampled encoder row against the mean of the living (Bricken)
 
@@ -33,25 +34,31 @@ def count_silence(silent_for, fired, n_samples):
 
 
 def resample(state, dead, X, residual):
-    """Point dead latents at badly reconstructed samples, in place in `state`.
+    """Point dead latents at what is badly reconstructed, in place in `state`.
 
     `residual` is that of the reconstruction of the batch X. Samples are drawn without replacement
-    with probability proportional to their *squared* loss. The atom becomes the normalised sample,
-    the encoder row the same direction at 0.2 times the mean norm of the living rows, all other
-    parameters of the latent and its moments become zero.
+    with probability proportional to their *squared* loss. The atom becomes what the sample lacks,
+    normalised, and the encoder row the same direction at 0.2 times the mean norm of the living
+    rows; all other parameters of the latent become zero.
+
+    Departures from the recipe, without which latents that are resampled together can undo a
+    training whose rate is high: the direction is that of the residual instead of the sample, for
+    directions that many samples share are reconstructed already; Adam's second moments become
+    those of the living on average instead of zero, for its first steps would be three times as
+    large as any other; and no more than a part of all latents is resampled at once.
     """
     losses = to_numpy(namespace(X).sum(residual**2, axis=1)).astype(np.float64)
     latents = np.flatnonzero(dead)
     losses /= max(losses.max(), np.finfo(float).tiny)
     weights = losses**2
     candidates = np.flatnonzero(losses > PERFECT)
-    n_drawn = min(latents.size, candidates.size)
+    n_drawn = min(latents.size, candidates.size, max(1, dead.size // AT_ONCE))
     if n_drawn == 0:
         return
     latents = state.random.permutation(latents)[:n_drawn]
     weights = weights[candidates] / weights[candidates].sum()
     rows = state.random.choice(candidates, n_drawn, replace=False, p=weights)
-    directions = _directions(X, rows, state.params["decoder_bias"])
+    directions = np.asarray(unit_rows(-to_numpy(residual)[rows]))
     alive = ~dead
     for name, param in state.params.items():
         if name == "decoder_bias":
@@ -60,17 +67,14 @@ def resample(state, dead, X, residual):
         if name == "encoder":
             norms = np.linalg.norm(to_numpy(param)[alive], axis=1)
             new = directions * (ENCODER_SCALE * (norms.mean() if norms.size else 1.0))
-        _set_rows(param, latents, new)
-        for moment in ("mean", "square"):
-            _set_rows(state.optimizer[moment][name], latents, 0 * new)
+        _set_rows(param, latents, new if param.ndim == 2 else new[:, 0])
+        mean, square = (state.optimizer[moment][name] for moment in ("mean", "square"))
+        usual = to_numpy(square)[alive if alive.any() else dead].mean(axis=0)
+        _set_rows(mean, latents, [0 * usual] * n_drawn)
+        _set_rows(square, latents, [usual] * n_drawn)
     state.silent_for[latents] = 0
-
-
-def _directions(X, rows, bias):
-    samples = to_numpy(X)[rows] - to_numpy(bias)
-    return np.asarray(unit_rows(samples))
 
 
 def _set_rows(array, rows, values):
     for row, value in zip(rows, values, strict=True):
-        array[int(row), ...] = asarray_like(value if array.ndim == 2 else 0.0, array, array.dtype)
+        array[int(row), ...] = asarray_like(value, array, array.dtype)

@@ -61,12 +61,13 @@ class HeldReconstruction:
 
 
 class AuxK:
-    """``weight ||Z D - E||² / 2n``: dead latents (head `aux`) explain the residual E, held.
+    """``weight (||Z D - E||² - ||E||²) / 2n``: dead latents (`aux`) explain the residual E, held.
 
     Gao et al., arXiv 2406.04093, appendix A.2. Only dead latents see this term, so it competes with
     no other, and neither the paper's division by the energy of E nor its weight of 1/32 is needed.
     A small weight does harm: Adam remembers the larger gradients of the time when the latent was
     alive, for thousands of steps. Neither the reconstruction of E nor E itself contains the bias.
+    Less the energy of E, a constant here, the loss does not jump when a latent dies.
 
     The head is dense, with a row for each sample that the dead look at (``context.dead_rows``) and
     a column for each of them; n is the number of its rows and D stands for their atoms.
@@ -93,7 +94,7 @@ class AuxK:
     def of_atoms(self, Z, D, E):
         """Value, and the gradients with respect to Z and D."""
         residual = matmul(Z, D) - E
-        value = self.weight * _half_mean_square(residual)
+        value = self.weight * (_half_mean_square(residual) - _half_mean_square(E))
         residual *= self.weight / Z.shape[0]
         return value, matmul(residual, D.T), matmul(Z.T, residual)
 

@@ -11,6 +11,12 @@ from skdict import revival, training
 from skdict.backend import to_numpy
 from skdict.revival import ENCODER_SCALE, count_silence, resample
 
+
+@pytest.fixture(autouse=True)
+def all_at_once(monkeypatch):
+    monkeypatch.setattr(revival, "AT_ONCE", 1)
+
+
 FEWER = settings(max_examples=25)
 LATENT = ("components", "encoder", "encoder_bias", "gate_bias", "magnitude_log_scale")
 
@@ -66,11 +72,15 @@ def test_resampled_latents(xp, seed):
     for kind, arrays in after.items():
         assert_array_equal(arrays["decoder_bias"], before[kind]["decoder_bias"])
         for name in LATENT:
-            assert_array_equal(arrays[name][~dead], before[kind][name][~dead])
-            if kind != "params" or name not in ("components", "encoder"):
+            living = before[kind][name][~dead]
+            assert_array_equal(arrays[name][~dead], living)
+            if kind == "square":
+                usual = living if len(living) else before[kind][name]
+                assert_allclose(arrays[name][dead] - usual.mean(axis=0), 0, atol=1e-12)
+            elif kind == "mean" or name not in ("components", "encoder"):
                 assert not arrays[name][dead].any(), (kind, name)
-    centred = to_numpy(X) - before["params"]["decoder_bias"]
-    directions = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    lacking = -to_numpy(residual)
+    directions = lacking / np.linalg.norm(lacking, axis=1, keepdims=True)
     atoms, rows = after["params"]["components"][dead], after["params"]["encoder"][dead]
     cosines = atoms @ directions.T
     chosen = cosines.argmax(axis=1)
@@ -112,7 +122,7 @@ def test_perfect_samples_are_never_drawn(xp, seed, n_bad):
     for kind, arrays in after.items():
         for name in LATENT:
             assert_array_equal(arrays[name][~changed], before[kind][name][~changed])
-    directions = to_numpy(X)[bad] - before["params"]["decoder_bias"]
+    directions = -error[bad]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     cosines = after["params"]["components"][changed] @ directions.T
     assert_allclose(cosines.max(axis=1, initial=-1), 1)
@@ -126,7 +136,7 @@ def test_probability_is_the_squared_loss():
     for trial in range(n_trials):
         params = {"components": np.eye(1, d), "decoder_bias": np.zeros(d)}
         state = training.start(params, X, np.random.default_rng(trial), np.zeros(d), 1.0)
-        resample(state, np.array([True]), X, error)
+        resample(state, np.array([True]), X, -error)
         drawn += params["components"][0, 1] > 0.5
     # 4 / 5, within five standard deviations; by the loss it would be 2 / 3
     assert abs(drawn / n_trials - 0.8) < 5 * np.sqrt(0.16 / n_trials)
@@ -185,3 +195,11 @@ def test_dead_latents_cost_little(n_samples, n_features, n_components, data):
     assert (rows - 1) * work <= affordable + 1
     if n_samples * work < affordable - 1:
         assert rows == n_samples
+
+
+def test_few_are_resampled_at_once(monkeypatch):
+    # would catch: a crowd of fresh latents that explain the same, all at once
+    monkeypatch.setattr(revival, "AT_ONCE", 3)
+    state, _, X, residual = make_state(8, np)
+    resample(state, np.ones(6, dtype=bool), X, residual)
+    assert np.count_nonzero(state.silent_for == 0) == 2

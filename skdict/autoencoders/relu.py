@@ -53,12 +53,13 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     penalty : {"l1"}, default="l1"
         Penalty on the codes.
     resample_dead : bool, default=True
-        Every `dead_after` samples, until the rate begins to fall, point dead latents at samples
-        drawn with probability proportional to their squared loss [2]_.
+        Every `dead_after` samples, until the rate begins to fall, point some dead latents at what
+        is lacking in the reconstruction of samples, drawn with probability proportional to their
+        squared loss (after [2]_, who take the samples themselves).
     batch_size : int, default=256
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
+        Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float, default=0.004
         Of Adam.
     weight_decay : float, default=0.075

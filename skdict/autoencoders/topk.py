@@ -113,7 +113,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     batch_size : int, default=256
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
+        Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float, default=0.004
         Of Adam.
     weight_decay : float, default=0.075

@@ -88,7 +88,7 @@ class MatchingPursuitCoder(BaseCoder):
     batch_size : int, default=256
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 steps, in at least 6 and at most 500 passes.
+        Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float, default=0.002
         Of Adam, on the atoms.
     warmup : int, default=100

@@ -11,7 +11,7 @@ _ENTRIES = 1 << 15  # that a thread takes at a time
 def adam(param, grad, mean, square, rate, beta1, beta2, epsilon):
     flat = (param.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1))
     scalars = _scalars(param.dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
-    scalars.append(flush(param.dtype))
+    scalars.append(_least(param.dtype))
     threads.current().blocks(
         lambda start, stop: _adam(*flat, *scalars, start, stop), param.size, _ENTRIES
     )
@@ -19,7 +19,7 @@ def adam(param, grad, mean, square, rate, beta1, beta2, epsilon):
 
 def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
     scalars = _scalars(param.dtype, rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon)
-    scalars.append(flush(param.dtype))
+    scalars.append(_least(param.dtype))
     threads.current().blocks(
         lambda start, stop: _adam_unit_rows(param, grad, mean, square, *scalars, start, stop),
         param.shape[0],
@@ -32,7 +32,7 @@ def _scalars(dtype, *numbers):
     return [dtype.type(number) for number in numbers]
 
 
-def flush(dtype):
+def _least(dtype):
     """The size below which moments become zero: denormal numbers are slow, and matter to nobody."""
     limits = np.finfo(dtype)
     return dtype.type(limits.tiny / limits.eps)

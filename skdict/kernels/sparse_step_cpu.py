@@ -12,7 +12,7 @@ import numpy as np
 
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
-from skdict.kernels.adam_cpu import _scalars, adam, flush, flushed
+from skdict.kernels.adam_cpu import _least, _scalars, adam, flushed
 
 _ATOMS = 256  # that a thread takes at a time
 _GATHERED = 16  # of them, whose gradients stay in the cache between gathering and update
@@ -70,7 +70,7 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
 
     scalars = _scalars(dtype, rates["components"], betas[0], 1 - betas[0], betas[1], 1 - betas[1])
     scalars += _scalars(dtype, betas[2], rates["encoder"])
-    scalars.append(flush(dtype))
+    scalars.append(_least(dtype))
     partial = np.zeros((-(-m // _ATOMS), d), dtype=dtype)
     matrices = [a[name] for name in ("components", "encoder") for a in (params, *moments)]
 

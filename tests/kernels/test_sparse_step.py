@@ -107,8 +107,9 @@ def test_equals_the_composed_step(dtype, name, data):
     X, state = start(rng, n, d, m, dtype, parts, dead, shift)
     after, results = steps(X, state, parts, 2, weight_decay=decay)
     expected, others = steps(X, state, parts, 2, fused=False, weight_decay=decay)
-    # Adam divides by the root of the second moment: where gradients cancel, signs are noise.
-    relative, absolute = {"float32": (2e-4, 1e-6), "float64": (1e-9, 1e-13)}[dtype]
+    # Adam divides by the root of the second moment: where gradients cancel, signs are noise; with
+    # one feature the projection cancels all of a gradient, of size ten.
+    relative, absolute = {"float32": (2e-4, 4e-6), "float64": (1e-9, 1e-13)}[dtype]
     assert_allclose(results[0], others[0], rtol=relative)
     for key, moment in expected.optimizer["mean"].items():
         noise = relative * np.abs(moment).max() + absolute  # a projection may leave nothing else
