@@ -58,13 +58,12 @@ from typing import NamedTuple
 
 import numpy as np
 import threadpoolctl
-from topk_step import SHAPES, data, time_of
+from topk_step import PAUSE, SHAPES, data, processor, time_of
 
 from skdict import TopKAutoencoder, training
 from skdict.kernels.threads import use_threads
 from skdict.metrics import explained_variance
 
-PAUSE = 0.12  # seconds, after which the threads of BLAS and OpenMP no longer spin
 BLOCK = 256  # held-out rows at a time: evaluation must not set the peak of memory
 K = 32
 DEAD_AFTER = 10_000  # samples, in the matched recipes
@@ -693,7 +692,7 @@ def importable(names):
 
 
 def versions(names):
-    found = [f"Python {platform.python_version()}"]
+    found = [f"{processor()}: Python {platform.python_version()}"]
     for name in ("numpy", "numba", *names):
         found.append(f"{name} {importlib.metadata.version(DISTRIBUTIONS.get(name, name))}")
     print(", ".join(found))

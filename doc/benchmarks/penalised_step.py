@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from topk_step import time_of, versions
+from topk_step import in_turn, versions
 
 from skdict import GatedAutoencoder, SparseAutoencoder, training
 from skdict.kernels.threads import use_threads
@@ -57,7 +57,7 @@ def stepper(estimator, X):
 def run(cls, alpha, m, batch, X):
     estimator = cls(m, alpha=alpha, batch_size=batch, random_state=0)
     W = np.random.default_rng(1).standard_normal((m, X.shape[1]), dtype=np.float32)
-    Z, times = np.empty((batch, m), dtype=np.float32), {"product": [], "step": []}
+    Z = np.empty((batch, m), dtype=np.float32)
 
     def product():
         np.matmul(X[:batch], W.T, out=Z)
@@ -74,14 +74,7 @@ def run(cls, alpha, m, batch, X):
         for _ in range(n_steps):
             step()
     l0 = []
-    for _ in range(ROUNDS):
-        product()  # an untimed call right before the timed one
-        times["product"].append(time_of(product))
-        with use_threads(None):
-            step()
-            begin = time.perf_counter()
-            l0.append(step())
-            times["step"].append(time.perf_counter() - begin)
+    times = in_turn(product, lambda: l0.append(step()), ROUNDS)
     base = statistics.median(times["product"])
     ratio = statistics.median(s / p for s, p in zip(times["step"], times["product"], strict=True))
     print(

@@ -16,10 +16,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from topk_step import data, stepper, time_of, versions
+from topk_step import data, in_turn, stepper, versions
 
 from skdict import TopKAutoencoder
-from skdict.kernels.threads import use_threads
 
 FEATURES, K = 384, 32
 COMPONENTS = [1024 << i for i in range(8)]
@@ -50,17 +49,12 @@ def measure(batch, m, rounds):
         TopKAutoencoder(m, k=K, batch_size=batch, max_iter=1, random_state=0).fit(X)
     after = resident("VmHWM")
     step, W = stepper(X, batch, m, K), rng.standard_normal((m, FEATURES), dtype=np.float32)
-    Z, times = np.empty((batch, m), dtype=np.float32), {"product": [], "step": []}
+    Z = np.empty((batch, m), dtype=np.float32)
 
     def product():
         np.matmul(X[:batch], W.T, out=Z)
 
-    for _ in range(rounds):
-        product()  # an untimed call right before the timed one
-        times["product"].append(time_of(product))
-        with use_threads(None):
-            step()
-            times["step"].append(time_of(step))
+    times = in_turn(product, step, rounds)
     product, step = (1e3 * statistics.median(times[name]) for name in ("product", "step"))
     return {"product": product, "step": step, "before": before, "after": after}
 

@@ -18,6 +18,7 @@ import tempfile
 import numba
 import numpy as np
 import sklearn
+from topk_step import processor
 
 import skdict
 
@@ -54,8 +55,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     rounds = range(parser.parse_args().rounds)
     print(
-        f"skdict {skdict.__version__}, numba {numba.__version__}, numpy {np.__version__}, "
-        f"scikit-learn {sklearn.__version__}, Python {platform.python_version()}"
+        f"{processor()}, Python {platform.python_version()}, skdict {skdict.__version__}, "
+        f"numba {numba.__version__}, numpy {np.__version__}, scikit-learn {sklearn.__version__}"
     )
     imports = [[seconds(IMPORT.format(name)) for name in ("sklearn", "skdict")] for _ in rounds]
     base, ours = (statistics.median(times) for times in zip(*imports, strict=True))

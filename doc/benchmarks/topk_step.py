@@ -4,13 +4,14 @@
 
 Both run on the threads that BLAS may use. The product is ``X @ W.T`` into preallocated memory; a
 step is everything that training does with a batch: taking shuffled rows, centring and scaling them,
-loss, gradients, Adam, renormalisation and the count of silent latents.
+loss, gradients, Adam, renormalisation and the count of silent latents; none of them is dead.
 """
 
 import argparse
 import platform
 import statistics
 import time
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -20,6 +21,8 @@ import skdict
 from skdict import TopKAutoencoder, training
 from skdict.kernels.threads import use_threads
 
+PAUSE = 0.12  # seconds
+UNTIMED = 5  # calls before the timed one
 SHAPES = {"small": (2048, 384, 6144, 32), "large": (4096, 768, 12288, 32)}
 
 
@@ -61,11 +64,40 @@ def stepper(X, batch, m, k):
     return step
 
 
+def processor():
+    """The name of the processor, as Linux has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "?")
+
+
+def in_turn(product, step, rounds):
+    """Seconds of products and of steps, after a pause and untimed calls of the same kind.
+
+    The pause is for the threads of an earlier BLAS call to stop spinning. Steps run as in a fit,
+    whose threads and buffers live from its first step to its last.
+    """
+    times = {"product": [], "step": []}
+    for _ in range(rounds):
+        time.sleep(PAUSE)
+        for _ in range(UNTIMED):
+            product()
+        times["product"].append(time_of(product))
+        time.sleep(PAUSE)
+        with use_threads(None):
+            for _ in range(UNTIMED):
+                step()
+            times["step"].append(time_of(step))
+    return times
+
+
 def versions():
     blas = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     return (
+        f"{processor()}, {platform.system()}, Python {platform.python_version()},\n"
         f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
-        f"Python {platform.python_version()},\n"
         f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
     )
 
@@ -91,16 +123,7 @@ def run(name, shape, rounds):
     def product():
         np.matmul(X[:batch], E.T, out=Z)
 
-    with use_threads(None):
-        for _ in range(3):
-            step()
-    times = {"product": [], "step": []}
-    for _ in range(rounds):
-        product()  # an untimed call right before the timed one
-        times["product"].append(time_of(product))
-        with use_threads(None):  # once for a whole fit, in which the untimed call warms up
-            step()
-            times["step"].append(time_of(step))
+    times = in_turn(product, step, rounds)
     ratios = [s / p for s, p in zip(times["step"], times["product"], strict=True)]
     print(
         f"batch {batch}, features {d}, components {m}, k {k}:\n"
