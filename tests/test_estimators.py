@@ -203,7 +203,7 @@ def test_weight_decay_helps_on_few_samples():
     # Catches a decay without effect, or that of another parameter than the encoder.
     X, _, _ = make_superposition(900, 64, 32, 6, noise=0.1, random_state=0)
     scores = []
-    for weight_decay in (0.0, 0.075):
+    for weight_decay in (0.0, 0.09):
         sae = TopKAutoencoder(256, k=6, weight_decay=weight_decay, max_iter=300, random_state=0)
         scores.append(sae.fit(X[:300]).score(X[300:]))
     assert scores[1] > scores[0] + 0.02

@@ -60,9 +60,9 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
-    learning_rate : float, default=0.004
+    learning_rate : float, default=0.0035
         Of Adam.
-    weight_decay : float, default=0.075
+    weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
         the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
@@ -157,8 +157,8 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         resample_dead=True,
         batch_size=256,
         max_iter="auto",
-        learning_rate=4e-3,
-        weight_decay=0.075,
+        learning_rate=3.5e-3,
+        weight_decay=0.09,
         warmup=100,
         decay=0.2,
         tol=0.0,
