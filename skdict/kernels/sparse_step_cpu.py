@@ -60,13 +60,10 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
 
     nnz = batch.indices.size
     starts, fired = np.zeros(m + 1, dtype=np.int64), np.zeros(m, dtype=np.int64)
-    radial, total = np.zeros(m), np.zeros(m)
     rows = memory("rows", (nnz,), np.int32)
-    scaled, d_U = memory("codes", (nnz,), dtype), memory("d_U", (nnz,), dtype)
+    by_column = [memory(name, (nnz,), dtype) for name in ("codes", "d_U", "inner")]
     entries = batch.counts, batch.indices, batch.values, batch.d_U, batch.inner
-    _by_column(*entries, dtype.type(1 / n), starts, rows, scaled, d_U, radial, total, fired)
-    radial, total = radial.astype(dtype), total.astype(dtype)
-    total[extra[0]] += extra[3]
+    _by_column(*entries, dtype.type(1 / n), starts, fired, rows, *by_column)
 
     scalars = _scalars(dtype, rates["components"], betas[0], 1 - betas[0], betas[1], 1 - betas[1])
     scalars += _scalars(dtype, betas[2], rates["encoder"])
@@ -76,7 +73,7 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
 
     def atoms(start, stop):
         _update_atoms(
-            starts, rows, scaled, d_U, radial, total, residual, centred, slots, *extra[1:3],
+            starts, rows, *by_column, residual, centred, slots, *extra[1:],
             *matrices, keep, *scalars, partial[start // _ATOMS], start, stop,
         )  # fmt: skip
 
@@ -146,17 +143,13 @@ def _reconstruct(indptr, indices, values, inner, X, residual, D):
 @jit
 def _by_column(
     counts, indices, values, d_U, inner, scale,
-    starts, rows, scaled, d_U_by_column, radial, total, fired,
+    starts, fired, rows, scaled, d_U_by_column, inner_by_column,
 ):  # fmt: skip
     # Entries without code and gradient are left out; NaN is kept.
-    # radial: inner product of each atom and its gradient.  total: column sums of d_U.
     for p in range(indices.size):
-        if values[p] != 0 or d_U[p] != 0:
-            j = indices[p]
-            starts[j + 1] += 1
-            radial[j] += scale * values[p] * inner[p]
-            total[j] += d_U[p]
-            fired[j] += 1 if values[p] != 0 else 0
+        used = values[p] != 0 or d_U[p] != 0
+        starts[indices[p] + 1] += 1 if used else 0
+        fired[indices[p]] += 1 if values[p] != 0 else 0
     for j in range(starts.size - 1):
         starts[j + 1] += starts[j]
     free = starts[:-1].copy()
@@ -169,6 +162,7 @@ def _by_column(
                 rows[place] = i
                 scaled[place] = scale * values[p]
                 d_U_by_column[place] = d_U[p]
+                inner_by_column[place] = inner[p]
             p += 1
 
 
@@ -196,7 +190,7 @@ def _gather(starts, rows, weights, G, out, first, last):
 
 @jit
 def _update_atoms(
-    starts, rows, codes, d_U, radial, total, residual, centred, slots, extra_D, extra_W,
+    starts, rows, codes, d_U, inner, residual, centred, slots, extra_D, extra_W, extra_bias,
     D, mean_D, square_D, W, mean_W, square_W, keep,
     rate, beta1, rest1, beta2, rest2, epsilon, rate_W, least, partial, start, stop,
 ):  # fmt: skip
@@ -206,20 +200,26 @@ def _update_atoms(
         gathered[:] = 0
         _gather(starts, rows, codes, residual, gathered, first, last)
         for j in range(first, last):
-            more = D.dtype.type(0)
+            radial = D.dtype.type(0)  # inner product of the atom and its gradient
+            for p in range(starts[j], starts[j + 1]):
+                radial += codes[p] * inner[p]
             if slots[j] >= 0:
-                more = _add(gathered, j - first, extra_D, slots[j], D, j)
+                radial += _add(gathered, j - first, extra_D, slots[j], D, j)
             _adam_on_sphere(
-                gathered, j - first, radial[j] + more, D, mean_D, square_D, j,
+                gathered, j - first, radial, D, mean_D, square_D, j,
                 rate, beta1, rest1, beta2, rest2, epsilon, least,
             )  # fmt: skip
         gathered[:] = 0
         _gather(starts, rows, d_U, centred, gathered, first, last)
         for j in range(first, last):
+            total = D.dtype.type(0)  # gradient of the bias
+            for p in range(starts[j], starts[j + 1]):
+                total += d_U[p]
             if slots[j] >= 0:
                 _add(gathered, j - first, extra_W, slots[j], W, j)
+                total += extra_bias[slots[j]]
             _adam_of_encoder(
-                gathered, j - first, total[j], W, mean_W, square_W, j, partial,
+                gathered, j - first, total, W, mean_W, square_W, j, partial,
                 rate_W, keep[j], beta1, rest1, beta2, rest2, epsilon, least,
             )  # fmt: skip
 

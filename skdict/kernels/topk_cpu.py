@@ -35,26 +35,27 @@ def _topk_rows(U, bias, k, group, indices, values, start, stop, in_order):
     n_groups = m // group
     n_whole = group * n_groups
     maxima = np.empty(n_groups + m - n_whole, dtype=U.dtype)
-    found = np.empty(m, dtype=np.int32)
-    found_values = np.empty(m, dtype=U.dtype)
+    groups = np.empty(maxima.size + 1, dtype=np.int32)
+    found = np.empty(m + 1, dtype=np.int32)
+    found_values = np.empty(m + 1, dtype=U.dtype)
     chosen = np.zeros(m, dtype=np.uint8)
     for i in range(start, stop):
         group_maxima(U, bias, i, group, n_groups, maxima)
         low = _threshold(maxima, k)
-        count = 0
+        # Write, then count what is to stay: no branch for the processor to guess.
+        n_reached = 0
         for g in range(maxima.size):
-            if maxima[g] >= low:
-                if g < n_groups:
-                    for j in range(g, n_whole, n_groups):
-                        value = U[i, j] + bias[j]
-                        if value >= low:
-                            found[count] = j
-                            found_values[count] = value
-                            count += 1
-                else:
-                    found[count] = n_whole + g - n_groups
-                    found_values[count] = maxima[g]
-                    count += 1
+            groups[n_reached] = g
+            n_reached += 1 if maxima[g] >= low else 0
+        count = 0
+        for r in range(n_reached):
+            g = groups[r]
+            first = g if g < n_groups else n_whole + g - n_groups
+            for j in range(first, n_whole if g < n_groups else first + 1, n_groups):
+                value = U[i, j] + bias[j]
+                found[count] = j
+                found_values[count] = value
+                count += 1 if value >= low else 0
         if count < k:  # fewer than k numbers, the rest is NaN
             count = _rank_row(U, bias, i, found, found_values)
         elif count - k > _FEW:
