@@ -74,7 +74,7 @@ def run(cls, alpha, m, batch, X):
         for _ in range(n_steps):
             step()
     l0 = []
-    times = in_turn(product, lambda: l0.append(step()), ROUNDS)
+    times = in_turn({"product": product, "step": lambda: l0.append(step())}, ROUNDS)
     base = statistics.median(times["product"])
     ratio = statistics.median(s / p for s, p in zip(times["step"], times["product"], strict=True))
     print(

@@ -1,13 +1,15 @@
-"""One TopK training step against the encoder's matrix product alone, in turn in one process.
+"""A TopK training step, and `transform`, against the encoder's matrix product alone, in turn.
 
     python doc/benchmarks/topk_step.py [--rounds 15]
 
-Both run on the threads that BLAS may use. The product is ``X @ W.T`` into preallocated memory; a
-step is everything that training does with a batch: taking shuffled rows, centring and scaling them,
-loss, gradients, Adam, renormalisation and the count of silent latents; none of them is dead.
+All run in one process on the threads that BLAS may use. The product is ``X @ W.T`` into
+preallocated memory; a step is everything that training does with a batch: taking shuffled rows,
+centring and scaling them, loss, gradients, Adam, renormalisation and the count of silent latents;
+none of them is dead. `transform` is the method, from the rows of a batch to their codes as CSR.
 """
 
 import argparse
+import contextlib
 import platform
 import statistics
 import time
@@ -43,7 +45,7 @@ def time_of(function):
 
 
 def stepper(X, batch, m, k):
-    """A function that makes one training step, as `fit` would, on the next shuffled batch."""
+    """Functions that make one step, as `fit` would, on the next shuffled batch; and `transform`."""
     estimator = TopKAutoencoder(m, k=k, batch_size=batch, random_state=0)
     estimator.n_features_in_ = X.shape[1]
     rng = np.random.default_rng(0)
@@ -61,7 +63,12 @@ def stepper(X, batch, m, k):
         batch_rows = training.batch_of(X, rows, state)
         training.train_step(state, batch_rows, encoder, terms, settings)
 
-    return step
+    def transform(X):
+        for name, array in training.fold(state).items():
+            setattr(estimator, f"{name}_", array)
+        return estimator.set_params(sparse_output=True).transform(X)
+
+    return step, transform
 
 
 def processor():
@@ -73,23 +80,20 @@ def processor():
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "?")
 
 
-def in_turn(product, step, rounds):
-    """Seconds of products and of steps, after a pause and untimed calls of the same kind.
+def in_turn(calls, rounds):
+    """Seconds by name and round of calls in turn, after a pause and untimed calls of the same kind.
 
-    The pause is for the threads of an earlier BLAS call to stop spinning. Steps run as in a fit,
+    The pause is for the threads of an earlier BLAS call to stop spinning. "step" runs as in a fit,
     whose threads and buffers live from its first step to its last.
     """
-    times = {"product": [], "step": []}
+    times = {name: [] for name in calls}
     for _ in range(rounds):
-        time.sleep(PAUSE)
-        for _ in range(UNTIMED):
-            product()
-        times["product"].append(time_of(product))
-        time.sleep(PAUSE)
-        with use_threads(None):
-            for _ in range(UNTIMED):
-                step()
-            times["step"].append(time_of(step))
+        for name, call in calls.items():
+            time.sleep(PAUSE)
+            with use_threads(None) if name == "step" else contextlib.nullcontext():
+                for _ in range(UNTIMED):
+                    call()
+                times[name].append(time_of(call))
     return times
 
 
@@ -118,20 +122,24 @@ def run(name, shape, rounds):
     X = data(4 * batch, d, m, k, np.random.default_rng(0))
     E = np.random.default_rng(1).standard_normal((m, d), dtype=np.float32)
     Z = np.empty((batch, m), dtype=np.float32)
-    step = stepper(X, batch, m, k)
+    step, transform = stepper(X, batch, m, k)
 
     def product():
         np.matmul(X[:batch], E.T, out=Z)
 
-    times = in_turn(product, step, rounds)
-    ratios = [s / p for s, p in zip(times["step"], times["product"], strict=True)]
+    calls = {"product": product, "step": step, "transform": lambda: transform(X[:batch])}
+    times = in_turn(calls, rounds)
+    base = times.pop("product")
     print(
-        f"batch {batch}, features {d}, components {m}, k {k}:\n"
-        f"    product {1e3 * statistics.median(times['product']):.1f} ms, "
-        f"step {1e3 * statistics.median(times['step']):.1f} ms\n"
-        f"    ratio median {statistics.median(ratios):.2f} "
-        f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {rounds} rounds)"
+        f"batch {batch}, features {d}, components {m}, k {k}; {rounds} rounds:\n"
+        f"    product {1e3 * statistics.median(base):.1f} ms"
     )
+    for name, seconds in times.items():
+        ratios = [s / b for s, b in zip(seconds, base, strict=True)]
+        print(
+            f"    {name:9} {1e3 * statistics.median(seconds):.1f} ms, ratio median "
+            f"{statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})"
+        )
 
 
 if __name__ == "__main__":
