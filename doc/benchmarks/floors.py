@@ -2,8 +2,8 @@
 
     python doc/benchmarks/floors.py [--rounds 15]
 
-A floor is the time that the bytes or flops of a stage take at a rate measured in the same run, on
-the same threads, by loops that do nothing else:
+A floor is the time that the bytes of a stage take at a rate measured in the same run, on the same
+threads, by loops that do nothing else; its arithmetic is left out, but for the product:
 
     product    ``X @ W.T`` by BLAS on its own threads: the unit of all bars
     streaming  reading and writing an array far larger than the caches
@@ -13,8 +13,8 @@ the same threads, by loops that do nothing else:
 The product's floor is BLAS's own time, so that floors in units of the product begin at 1. Caches
 that keep a part of the state from one step to the next can beat a floor; a stage whose loops wait
 for branches or latencies does not reach it. A stage's time is the sum over threads, divided by
-their number; "rest" is everything else in the step: dispatch, waiting for the other thread, small
-arrays.
+their number ("batch" and "sort by column": from its begin to its end); "rest" is everything else in
+the step: dispatch, waiting for the other thread, small arrays.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def floors(shape, found, product):
         "product": (product, "BLAS"),
         "selection": (4 * n * m / found["reading"], "pre-activations read once"),
         "reconstruction": (gathered / found["atoms"], "an atom gathered per code"),
-        "sort by column": (16 * n * k / found["streaming"], "four numbers per code"),
+        "sort by column": (32 * n * k / found["streaming"], "four numbers per code: read, written"),
         "update": (
             2 * gathered / found["samples"] + 2 * state / found["streaming"],
             "two samples gathered per code; two matrices and four moments, read and written",
@@ -117,7 +117,7 @@ def stages(step, rounds):
         "sort by column": (kernel, "_by_column"),
         "update": (kernel, "_update_atoms"),
     }
-    alone = {"batch", "sort by column"}  # of which other threads are no part
+    alone = {"batch", "sort by column"}  # called by one thread, whichever it uses within
     spent = {name: [] for name in parts}
     originals = {name: getattr(*where) for name, where in parts.items()}
 

@@ -53,7 +53,7 @@ def stepper(X, batch, m, k):
     with use_threads(None):
         state = estimator._start(X, order, rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
-    settings = training.Settings(batch, 1e-3, 100, 10_000_000, resample=False)
+    settings = training.Settings(batch, 1e-3, 100, 10_000_000, False, weight_decay=0.1)
     position = 0
 
     def step():
@@ -98,12 +98,17 @@ def in_turn(calls, rounds):
 
 
 def versions():
-    blas = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     return (
         f"{processor()}, {platform.system()}, Python {platform.python_version()},\n"
-        f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, "
-        f"{blas[0]['internal_api']} {blas[0]['version']} on {blas[0]['num_threads']} threads"
+        f"skdict {skdict.__version__}, numpy {np.__version__}, numba {numba.__version__}, {blas()}"
     )
+
+
+def blas():
+    """The BLAS that NumPy multiplies with, and its threads; SciPy may have loaded another."""
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").info()
+    ours = ([lib for lib in libraries if "numpy" in lib["filepath"]] or libraries)[0]
+    return f"{ours['internal_api']} {ours['version']} on {ours['num_threads']} threads"
 
 
 def main():

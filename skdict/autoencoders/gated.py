@@ -85,7 +85,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
-    learning_rate : float, default=0.0035
+    learning_rate : float, default=0.0045
         Of Adam.
     weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
@@ -185,7 +185,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         resample_dead=True,
         batch_size=256,
         max_iter="auto",
-        learning_rate=3.5e-3,
+        learning_rate=4.5e-3,
         weight_decay=0.09,
         warmup=100,
         decay=0.2,
