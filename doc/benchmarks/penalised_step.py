@@ -2,9 +2,10 @@
 
     python doc/benchmarks/penalised_step.py [--data FOLDER]
 
-On token activations of MiniLM. Codes begin dense, so the first steps need dense products; once mean
-L0 has settled near 32, steps are sparse. Dense steps are timed once each, for L0 falls meanwhile;
-settled ones in turn with the product, after as many steps as it takes for L0 to settle.
+On token activations of MiniLM. Codes begin dense, so the first steps need dense products; dense
+steps are timed once each, for L0 falls meanwhile. Then alpha is moved, every ten steps, to where
+mean L0 is near 32, and held where it is; "settled" steps are timed after a hundred steps more, in
+turn with the product.
 """
 
 import argparse
@@ -18,25 +19,28 @@ from topk_step import in_turn, versions
 from skdict import GatedAutoencoder, SparseAutoencoder, training
 from skdict.kernels.threads import use_threads
 
-# estimator, alpha for a mean L0 near 32, components, batch
-CASES = [
-    (SparseAutoencoder, 1.0, 2048, 2048),
-    (GatedAutoencoder, 2.5, 2048, 2048),
-    (SparseAutoencoder, 1.2, 6144, 2048),
-    (GatedAutoencoder, 4.0, 6144, 2048),
-    (SparseAutoencoder, 1.0, 2048, 256),
-    (GatedAutoencoder, 2.2, 2048, 256),
+CASES = [  # estimator, components, batch
+    (SparseAutoencoder, 2048, 2048),
+    (GatedAutoencoder, 2048, 2048),
+    (SparseAutoencoder, 6144, 2048),
+    (GatedAutoencoder, 6144, 2048),
+    (SparseAutoencoder, 2048, 256),
+    (GatedAutoencoder, 2048, 256),
 ]
+L0 = 32
 FIRST = 5  # dense steps
+MOVING, HELD = 600, 100  # steps while alpha moves, steps while it does not
 ROUNDS = 15
 
 
 def stepper(estimator, X):
-    """A function that makes one training step on the next batch, as `fit` would; returns its L0."""
+    """A function that makes one training step on the next batch, as `fit` would; returns its L0.
+
+    With the alpha that the estimator has by then.
+    """
     estimator.n_features_in_ = X.shape[1]
     rng = np.random.default_rng(0)
     state = estimator._start(X, np.arange(X.shape[0]), rng, warm=False)
-    encoder, terms = estimator._parts(estimator.n_components, state.scale)
     n = estimator.batch_size
     settings = training.Settings(
         n, estimator.learning_rate, estimator.warmup, estimator.dead_after, resample=True
@@ -47,6 +51,7 @@ def stepper(estimator, X):
         nonlocal position
         rows = order[position : position + n]
         position = (position + n) % (X.shape[0] - n)
+        encoder, terms = estimator._parts(estimator.n_components, state.scale)
         return training.train_step(
             state, training.batch_of(X, rows, state), encoder, terms, settings
         )[1]
@@ -54,8 +59,8 @@ def stepper(estimator, X):
     return step
 
 
-def run(cls, alpha, m, batch, X):
-    estimator = cls(m, alpha=alpha, batch_size=batch, random_state=0)
+def run(cls, m, batch, X):
+    estimator = cls(m, alpha=1.0, batch_size=batch, random_state=0)
     W = np.random.default_rng(1).standard_normal((m, X.shape[1]), dtype=np.float32)
     Z = np.empty((batch, m), dtype=np.float32)
 
@@ -70,15 +75,18 @@ def run(cls, alpha, m, batch, X):
             begin = time.perf_counter()
             first_l0.append(step())
             first.append(time.perf_counter() - begin)
-        n_steps = max(400, 400 * 512 // batch)
-        for _ in range(n_steps):
+        for _ in range(estimator.warmup):
+            step()
+        for _ in range(MOVING // 10):
+            estimator.alpha *= (statistics.mean(step() for _ in range(10)) / L0) ** 0.2
+        for _ in range(HELD):
             step()
     l0 = []
     times = in_turn({"product": product, "step": lambda: l0.append(step())}, ROUNDS)
     base = statistics.median(times["product"])
     ratio = statistics.median(s / p for s, p in zip(times["step"], times["product"], strict=True))
     print(
-        f"{cls.__name__:18} {alpha:5} {m:10} {batch:6} {1e3 * base:9.1f} | "
+        f"{cls.__name__:18} {estimator.alpha:5.2f} {m:10} {batch:6} {1e3 * base:9.1f} | "
         f"{statistics.median(first) / base:6.2f} {statistics.median(first_l0):7.0f} | "
         f"{ratio:6.2f} {statistics.median(l0):6.1f}",
         flush=True,
