@@ -10,7 +10,7 @@ from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
-_FEW_ROWS = 32  # that a thread takes after a product of few rows
+_FEW_ROWS = 64  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
 
