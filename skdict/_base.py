@@ -54,7 +54,11 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
         "verbose": ["verbose"],
         "sparse_output": ["boolean"],
     }
@@ -215,7 +219,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _run(self, state, X, encoder, terms, plan, order, weight_decay=0.0):
         settings = training.Settings(
             self.batch_size,
-            float(self.learning_rate),  # a NumPy scalar would decide the dtype
+            self.learning_rate,
             self.warmup,
             self.dead_after,
             getattr(self, "resample_dead", False),
@@ -226,6 +230,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         # What a diverging pass goes back to; the fitted attributes serve a training that resumes.
         resumed = getattr(self, "_state", None) is state
         finite = None if resumed else _copied(state.params)
+        silence = state.silent_for.copy(), state.density
         for epoch in training.train(state, X, encoder, terms, settings, plan, order):
             if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
                 self._warn_diverged(state)
@@ -233,9 +238,10 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                     fitted = self._fitted_params(state.center)
                     finite = training.unfold(fitted, state.center, state.scale)
                 state.params, state.optimizer = finite, training.OPTIMIZER.init(finite)
+                state.silent_for, state.density = silence
                 break
             if not plan.done(state.step):
-                finite = _copied(state.params)
+                finite, silence = _copied(state.params), (state.silent_for.copy(), state.density)
             epochs.append(epoch)
             if self.verbose:
                 print(self._progress(len(epochs), state, epoch))
@@ -312,10 +318,12 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal
+            many = self.alpha > norms.max() / 10
+            rate = f"a lower learning_rate than {self.learning_rate}, or a smaller alpha"
             warnings.warn(
-                f"{type(self).__name__}: all codes are zero with alpha={self.alpha}. Choose a "
-                f"smaller alpha: from {norms.max():.3g} on, the largest norm of a centred sample "
-                "in units of scale_, no latent is worth its cost.",
+                f"{type(self).__name__}: all codes are zero with alpha={self.alpha}. Choose "
+                f"{'a smaller alpha' if many else rate}: from {norms.max():.3g} on, the largest "
+                "norm of a centred sample in units of scale_, no latent is worth its cost.",
                 UserWarning,
                 stacklevel=5,
             )

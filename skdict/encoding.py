@@ -53,14 +53,17 @@ def encode_sparse(X, params, encoder, threads):
 def explained_variance(X, params, encoder):
     """Explained variance of the reconstruction of X, a float; NaN where X is constant."""
     sums = np.zeros(X.shape[1])
-    squares = residual = 0.0
+    squares = residual = unit = 0.0
     shift = to_numpy(X[:1, :]).astype(np.float64)  # exact zeros where X is constant
     for start in range(0, X.shape[0], _ROWS):
         stop = min(start + _ROWS, X.shape[0])
         rows, Z = _encode_rows(X, start, stop, params, encoder)
         X_hat = codes.decode(Z, params["components"]) + params["decoder_bias"]
-        residual += np.sum(np.square(to_numpy(X_hat - rows), dtype=np.float64))
         centred = to_numpy(rows) - shift
+        # A power of two, so that squares neither overflow nor vanish.
+        unit = unit or math.ldexp(1.0, math.frexp(np.abs(centred).max())[1])
+        centred /= unit
+        residual += np.sum(np.square(to_numpy(X_hat - rows) / unit, dtype=np.float64))
         sums += centred.sum(axis=0)
         squares += np.sum(np.square(centred))
     total = squares - np.sum(np.square(sums)) / X.shape[0]

@@ -111,7 +111,8 @@ class L1:
         self.head = head
 
     def hold(self, X, heads, params, context):
-        return self.alpha * min(1.0, (context.step + 1) / max(self.warmup, 1))
+        # A float: a NumPy scalar would decide the dtype.
+        return float(self.alpha * min(1.0, (context.step + 1) / max(self.warmup, 1)))
 
     def __call__(self, X, heads, params, held, grads):
         Z = codes.entries(heads[self.head])

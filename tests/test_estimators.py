@@ -221,10 +221,14 @@ def test_too_much_weight_decay_is_harmless(cls):
 def test_numpy_scalars_change_no_bits(cls):
     # Catches float32 data computed in the precision of a parameter.
     X = data(300, 8, dtype="float32")
-    parameters = {"learning_rate": 3e-3, "weight_decay": 0.1}
-    one = cls(12, max_iter=8, random_state=0, **parameters).fit(X)
-    numpy = {name: np.float64(value) for name, value in parameters.items()}
-    assert_same_fit(one, cls(12, max_iter=8, random_state=0, **numpy).fit(X))
+    one = cls(40, max_iter=8, random_state=0, warmup=5).fit(X)
+    numpy = {
+        name: np.array(value)[()]  # np.float64 or np.int64
+        for name, value in one.get_params().items()
+        if type(value) in (int, float)
+    }
+    assert {"learning_rate", "warmup", "decay"} <= set(numpy)
+    assert_same_fit(one, cls(**{**one.get_params(), **numpy}).fit(X))
 
 
 @each_estimator
@@ -786,6 +790,30 @@ def test_interrupted_training_leaves_the_earlier_fit(make, method, error, monkey
             assert_same_fit(estimator, undisturbed)
 
 
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+def test_divergence_is_as_silent_on_threads(cls, monkeypatch, many_cores):
+    # Catches numpy's own noise from worker threads, which do not inherit what is to be ignored.
+    monkeypatch.setattr(skdict.kernels.threads, "_SMALL", 0)
+    monkeypatch.setattr(skdict.kernels.dense, "_SMALL", 0)
+    X = data(600, 16, dtype="float32")
+    for n_jobs in (1, 2):
+        estimator = cls(40, learning_rate=1e25, warmup=0, batch_size=300, n_jobs=n_jobs)
+        with pytest.warns(ConvergenceWarning) as seen:
+            estimator.fit(X)
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+def test_divergence_kills_no_latents(cls):
+    # Catches a count of silence that is of the pass that was undone.
+    X = data(400, 16)
+    estimator = cls(40, batch_size=100, dead_after=200, max_iter=3, random_state=0).partial_fit(X)
+    dead = estimator.dead_latents_.copy()
+    with pytest.warns(ConvergenceWarning):
+        estimator.set_params(learning_rate=1e300).partial_fit(X)
+    np.testing.assert_array_equal(estimator.dead_latents_, dead)
+
+
 @each_estimator
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_divergence_leaves_a_finite_model(make, method, dtype):
@@ -858,5 +886,8 @@ def test_foreign_byte_order(make, dtype):
 @each_estimator
 def test_no_jobs_is_refused(make):
     # Catches a message that leaves out what to choose.
-    with pytest.raises(ValueError, match=r"n_jobs=0 .* Choose 1 or more, -1 .* or None"):
+    name = make.args[0].__name__
+    with pytest.raises(ValueError, match=rf"'n_jobs' parameter of {name} must be .* Got 0"):
         make(n_jobs=0).fit(data())
+    with pytest.raises(ValueError, match=r"n_jobs=0 .* Choose 1 or more, -1 .* or None"):
+        make().fit(data()).set_params(n_jobs=0).transform(data())

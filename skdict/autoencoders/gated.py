@@ -93,7 +93,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
         less in proportion; in a single pass, and in `partial_fit`, not at all.
     warmup : int, default=100
-        Steps over which the rate and alpha rises linearly from zero.
+        Steps over which the rate and alpha rise linearly from zero.
     decay : float in [0, 1], default=0.2
         Last fraction of the steps of `fit`, in which the rate falls linearly to zero.
     tol : float, default=0.0

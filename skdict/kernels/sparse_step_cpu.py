@@ -79,7 +79,8 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
 
     threads.current().blocks(atoms, m, _ATOMS, 8 * params["encoder"].size)
     grads = {**batch.d_params}
-    grads["encoder_bias"][extra[0]] += extra[3]
+    if extra[0].size:
+        grads["encoder_bias"][extra[0]] += extra[3]
     grads["decoder_bias"] = batch.residual_sum / dtype.type(n) - partial.sum(axis=0)
     for name, gradient in grads.items():
         adam(params[name], gradient, *(moment[name] for moment in moments), rates[name], *betas)

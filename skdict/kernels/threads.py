@@ -46,13 +46,14 @@ class Threads:
             for start in starts:
                 function(start, min(start + starts.step, n_rows))
             return
-        queue, stop = itertools.count(), threading.Event()
+        queue, stop, on_errors = itertools.count(), threading.Event(), np.geterr()
 
         def run(inner):
             token = _current.set(inner)
             try:
-                while (block := next(queue)) < len(starts) and not stop.is_set():
-                    function(starts[block], min(starts[block] + starts.step, n_rows))
+                with np.errstate(**on_errors):  # of the caller: other threads have their own
+                    while (block := next(queue)) < len(starts) and not stop.is_set():
+                        function(starts[block], min(starts[block] + starts.step, n_rows))
             except BaseException:
                 stop.set()  # an error, or Ctrl-C: the other threads end with their block
                 raise
@@ -93,11 +94,13 @@ def use_threads(n_jobs=None):
         return
     n_threads = _count(n_jobs)
     _hold_blas()
-    token = _current.set(Threads(n_threads))
     try:
-        yield _current.get()
+        token = _current.set(Threads(n_threads))
+        try:
+            yield _current.get()
+        finally:
+            _current.reset(token)
     finally:
-        _current.reset(token)
         _release_blas()
 
 
