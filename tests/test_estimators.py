@@ -554,8 +554,8 @@ def odd_data():
         "constant": np.full((20, 4), 0.1),
         "zeros": np.zeros((20, 4)),
         "one constant column": constant_column,
-        "tiny": 1e-150 * X,
-        "huge": 1e100 * X,
+        "tiny": 1e-170 * X,
+        "huge": 1e160 * X,
     }
 
 
