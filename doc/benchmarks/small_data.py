@@ -2,18 +2,19 @@
 
     python doc/benchmarks/small_data.py [--data FOLDER] [--rounds 3]
 
-Digits (64 features) and sentence embeddings (CLINC, 384 features). For each method the number of
-passes grows by doubling until the explained variance of the held-out rows reaches the target, or
+Digits (64 features) and 2,000 sentence embeddings (CLINC, 384 features). For each method the number
+of passes grows by doubling until the explained variance of the held-out rows reaches the target, or
 the next fit would take longer than --limit. Then the fits found are repeated in turn, and their
 median time is printed; everything else stays at the library's defaults.
 
 - skdict's TopKAutoencoder: `max_iter` passes.
 - scikit-learn's MiniBatchDictionaryLearning: `max_iter` passes, its own early stopping off, as many
-  components, fitted by least angle regression (the default) or by coordinate descent; held-out rows
-  are encoded by orthogonal matching pursuit with as many non-zeros, which fits them better than
-  what it was fitted with. Its penalty `alpha` is 1 in units of the data; it is given rows centred
-  and divided by the root mean square of their entries, as skdict does for itself. (With rows of
-  norm one, as CLINC has them, alpha=1 leaves no code but zero.)
+  components, fitted by coordinate descent, which was 1.8 times faster on the digits than the
+  default, least angle regression; held-out rows are encoded by orthogonal matching pursuit with as
+  many non-zeros, which fits them better than what it was fitted with. Its penalty `alpha` is 1 in
+  units of the data; it is given rows centred and divided by the root mean square of their entries,
+  as skdict does for itself. (With rows of norm one, as CLINC has them, alpha=1 leaves no code but
+  zero.)
 - scikit-learn's PCA with the smallest number of components that reaches the target: not sparse, so
   it says what the data allow, at how many numbers a sample.
 """
@@ -35,6 +36,7 @@ from skdict import TopKAutoencoder
 from skdict.metrics import explained_variance
 
 SETTINGS = {"digits": (128, 8, 0.80), "clinc": (768, 32, 0.70)}  # components, k, target
+ROWS = 2000  # of CLINC: a pass of scikit-learn over all 9,000 takes minutes
 
 
 def load(name, folder):
@@ -44,7 +46,7 @@ def load(name, folder):
         rows = X[:1437], X[1437:]
     else:
         with np.load(folder / "clinc_minilm.npz") as file:
-            rows = file["X_train"], file["X_test"]
+            rows = np.random.default_rng(0).permutation(file["X_train"])[:ROWS], file["X_test"]
     return [part.astype(np.float32) for part in rows]
 
 
@@ -59,10 +61,10 @@ def topk(m, k, passes):
     return TopKAutoencoder(m, k=k, max_iter=passes, random_state=0)
 
 
-def minibatch_dictionary(m, k, passes, algorithm):
+def minibatch_dictionary(m, k, passes):
     return MiniBatchDictionaryLearning(
         m,
-        fit_algorithm=algorithm,
+        fit_algorithm="cd",
         max_iter=passes,
         max_no_improvement=None,
         tol=0.0,
@@ -110,10 +112,8 @@ def main():
         n, d = raw[0].shape
         print(f"\n{name}: {n} x {d}, {m} components, k {k}, target {target}")
         makers = {"skdict TopKAutoencoder": partial(topk, m, k)}
-        for algorithm in ("lars", "cd"):
-            label = f"MiniBatchDictionaryLearning {algorithm}"
-            makers[label] = partial(minibatch_dictionary, m, k, algorithm=algorithm)
-            rows[label] = standardised(*raw)
+        makers["MiniBatchDictionaryLearning"] = partial(minibatch_dictionary, m, k)
+        rows["MiniBatchDictionaryLearning"] = standardised(*raw)
         found = {}
         for label, make in makers.items():
             _, passes, reached = until_target(make, *rows[label], target, arguments.limit)
@@ -129,7 +129,7 @@ def main():
             unit = "components" if label == "PCA" else "passes"
             missed = "" if reached >= target else "  target not reached"
             print(
-                f"    {label:33} {statistics.median(times[label]):8.3f} s  {passes:4} {unit:10} "
+                f"    {label:28} {statistics.median(times[label]):8.3f} s  {passes:4} {unit:10} "
                 f"explained variance {reached:.3f}{missed}",
                 flush=True,
             )
