@@ -555,7 +555,7 @@ def odd_data():
         "zeros": np.zeros((20, 4)),
         "one constant column": constant_column,
         "tiny": 1e-170 * X,
-        "huge": 1e160 * X,
+        "huge": 1e100 * X,
     }
 
 
@@ -571,6 +571,16 @@ def test_odd_data(make, kind):
         assert all(np.isfinite(value).all() for value in map(np.asarray, params_of(estimator)))
     constant = kind in ("one row", "two equal rows", "constant", "zeros")
     assert np.isnan(estimator.score(X)) == constant
+
+
+@pytest.mark.parametrize("cls", WITH_ENCODER)
+@pytest.mark.parametrize("factor", [1e-170, 1e160])
+def test_score_does_not_depend_on_the_unit(cls, factor):
+    # Catches squares that overflow or vanish.
+    X = data(60, 8)
+    sae = cls(40, max_iter=3, random_state=0)
+    expected = sae.fit(X).score(X)
+    assert sae.fit(factor * X).score(factor * X) == pytest.approx(expected, rel=1e-6)
 
 
 def params_of(estimator):
