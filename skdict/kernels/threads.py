@@ -21,8 +21,6 @@ _lock = threading.Lock()
 _executor = None
 _controller = None
 _SMALL = 1 << 20  # multiply-adds below which a second thread does not pay
-_idle = []  # threads of a block that ended, whose memory the next block goes on with
-_KEPT = 1 << 26  # bytes of memory that outlive a block
 _blas = {"users": 0}
 
 
@@ -79,16 +77,6 @@ class Threads:
             held = self._buffers[name] = np.empty(size, dtype=dtype)
         return held[:size].reshape(shape)
 
-    def forget(self):
-        """Drop all buffers but those of products, and these too where they are large.
-
-        A page that was never touched costs more than writing to it; a product touches many.
-        """
-        for threads in (self, *self._inner):
-            for name in list(threads._buffers):
-                if name != "product" or threads._buffers[name].nbytes > _KEPT // self.n_threads:
-                    del threads._buffers[name]
-
 
 _current = ContextVar("skdict_threads", default=None)
 
@@ -107,22 +95,13 @@ def use_threads(n_jobs=None):
     n_threads = _count(n_jobs)
     _hold_blas()
     try:
-        threads = _take_idle(n_threads) or Threads(n_threads)
-        token = _current.set(threads)
+        token = _current.set(Threads(n_threads))
         try:
-            yield threads
+            yield _current.get()
         finally:
             _current.reset(token)
-        threads.forget()  # not after an error: a thread may still be at work
-        _idle[:] = [threads]
     finally:
         _release_blas()
-
-
-def _take_idle(n_threads):
-    with _lock:
-        threads = _idle.pop() if _idle else None
-    return threads if threads is not None and threads.n_threads == n_threads else None
 
 
 def _count(n_jobs):
