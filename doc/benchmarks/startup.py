@@ -22,7 +22,7 @@ from topk_step import processor
 
 import skdict
 
-IMPORT = "import time; b = time.perf_counter(); import {}; print(time.perf_counter() - b)"
+IMPORT = "import {0}time; b = time.perf_counter(); import {1}; print(time.perf_counter() - b)"
 FITS = """
 import time
 import numpy as np
@@ -58,9 +58,10 @@ def main():
         f"{processor()}, Python {platform.python_version()}, skdict {skdict.__version__}, "
         f"numba {numba.__version__}, numpy {np.__version__}, scikit-learn {sklearn.__version__}"
     )
-    imports = [[seconds(IMPORT.format(name)) for name in ("sklearn", "skdict")] for _ in rounds]
+    orders = ("", "sklearn"), ("sklearn, ", "skdict")
+    imports = [[seconds(IMPORT.format(*order)) for order in orders] for _ in rounds]
     base, ours = (statistics.median(times) for times in zip(*imports, strict=True))
-    print(f"import sklearn {base:.2f} s, import skdict {ours:.2f} s: {ours - base:.2f} s more")
+    print(f"import sklearn {base:.2f} s, then import skdict {ours:.2f} s")
     for name, parameter in ESTIMATORS.items():
         code, first, later = FITS.format(name, parameter), [], []
         for _ in rounds:
