@@ -17,12 +17,11 @@ their number ("batch" and "sort by column": from its begin to its end); "rest" i
 the step: dispatch, waiting for the other thread, small arrays.
 """
 
-import argparse
 import statistics
 import time
 
 import numpy as np
-from topk_step import PAUSE, SHAPES, UNTIMED, data, in_turn, stepper, time_of, versions
+from topk_step import PAUSE, UNTIMED, data, in_turn, over_shapes, stepper, time_of
 
 import skdict.kernels.sparse_step_cpu as kernel
 from skdict import training
@@ -180,16 +179,5 @@ def run(shape, rounds):
         )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
-    arguments = parser.parse_args()
-    print(versions())
-    for name, shape in SHAPES.items():
-        if arguments.shape in (name, "all"):
-            run(shape, arguments.rounds)
-
-
 if __name__ == "__main__":
-    main()
+    over_shapes(run, __doc__)

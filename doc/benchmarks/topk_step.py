@@ -111,18 +111,19 @@ def blas():
     return f"{ours['internal_api']} {ours['version']} on {ours['num_threads']} threads"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def over_shapes(run, description):
+    """Read the command line, print the versions, then ``run(shape, rounds)``."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
     arguments = parser.parse_args()
     print(versions())
     for name, shape in SHAPES.items():
         if arguments.shape in (name, "all"):
-            run(name, shape, arguments.rounds)
+            run(shape, arguments.rounds)
 
 
-def run(name, shape, rounds):
+def run(shape, rounds):
     batch, d, m, k = shape
     X = data(4 * batch, d, m, k, np.random.default_rng(0))
     E = np.random.default_rng(1).standard_normal((m, d), dtype=np.float32)
@@ -148,4 +149,4 @@ def run(name, shape, rounds):
 
 
 if __name__ == "__main__":
-    main()
+    over_shapes(run, __doc__)
