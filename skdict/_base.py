@@ -35,7 +35,7 @@ from skdict.kernels.threads import use_threads
 
 AUTO_STEPS = 4000  # that max_iter="auto" aims at
 AUTO_EPOCHS = (6, 1000)  # and its bounds
-DECAY_STEPS = 24  # of a pass, from which on the decay of weights is less
+FEW_STEPS = 24  # of a pass: as few, and samples come back while the encoder remembers them
 
 
 class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -133,9 +133,9 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
         n_passes = self._n_passes(steps_per_pass)
         plan = training.Plan(state.step, n_passes * steps_per_pass, self.decay)
-        weight_decay = self._weight_decay(steps_per_pass, n_passes)
-        epochs = self._run(state, X, encoder, terms, plan, order, weight_decay)
-        self._warn_if_silent(state, X, epochs)
+        settings = self._settings(self._repetition(X.shape[0]))
+        epochs = self._run(state, X, encoder, terms, settings, plan, order)
+        self._warn_if_silent(state, X, epochs, settings.learning_rate)
         self._set_fitted(state, epochs)
         self.n_iter_, self.n_steps_ = len(epochs), state.step
         self._state = None  # a pickle holds the model, not the optimiser
@@ -157,7 +157,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         encoder, terms = self._parts(self._n_components(), state.scale)
         plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
         earlier = None if fresh else (self.history_, self.n_iter_)
-        epochs = self._run(state, X, encoder, terms, plan, None)
+        epochs = self._run(state, X, encoder, terms, self._settings(0.0), plan, None)
         # Copies of the matrices, for the state goes on changing them.
         self._set_fitted(dataclasses.replace(state, params=_copied(state.params)), epochs)
         self.n_iter_, self.n_steps_ = len(epochs), state.step
@@ -216,16 +216,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return {n: asarray_like(to_numpy(a), like, like.dtype) for n, a in params.items()}
 
     @np.errstate(over="ignore", invalid="ignore")  # looked for here, once a pass
-    def _run(self, state, X, encoder, terms, plan, order, weight_decay=0.0):
-        settings = training.Settings(
-            self.batch_size,
-            self.learning_rate,
-            self.warmup,
-            self.dead_after,
-            getattr(self, "resample_dead", False),
-            self._held(),
-            weight_decay,
-        )
+    def _run(self, state, X, encoder, terms, settings, plan, order):
         epochs, best, waited = [], math.inf, 0
         # What a diverging pass goes back to; the fitted attributes serve a training that resumes.
         resumed = getattr(self, "_state", None) is state
@@ -233,7 +224,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         silence = state.silent_for.copy(), state.density
         for epoch in training.train(state, X, encoder, terms, settings, plan, order):
             if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
-                self._warn_diverged(state)
+                self._warn_diverged(state, settings.learning_rate)
                 if finite is None:
                     fitted = self._fitted_params(state.center)
                     finite = training.unfold(fitted, state.center, state.scale)
@@ -259,10 +250,10 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             f"L0 {epoch.l0:.1f}, dead {epoch.dead}"
         )
 
-    def _warn_diverged(self, state):
+    def _warn_diverged(self, state, learning_rate):
         warnings.warn(
             f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
-            f"learning_rate={self.learning_rate}. Training stopped; the parameters are those of "
+            f"learning_rate={learning_rate:.4g}. Training stopped; the parameters are those of "
             "the last finite pass, or those it began with. Lower learning_rate.",
             ConvergenceWarning,
             stacklevel=7,
@@ -288,14 +279,31 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         fewest, most = AUTO_EPOCHS
         return min(max(math.ceil(AUTO_STEPS / steps_per_pass), fewest), most)
 
-    def _weight_decay(self, steps_per_pass, n_passes):
-        # The oftener a sample comes back while the encoder forgets, the more is learnt by heart.
-        # Entries of a row are of the order of one over the root of their number; Adam's steps are
-        # not, so that what balances them is as much larger.
-        if n_passes == 1 or not hasattr(self, "weight_decay"):
-            return 0.0
-        repeated = min(1.0, DECAY_STEPS / steps_per_pass)
-        return repeated * float(self.weight_decay) * math.sqrt(self.n_features_in_)
+    def _repetition(self, n_samples):
+        """How soon a fit comes back to the same samples: 0, never or late, to 1."""
+        steps_per_pass = math.ceil(n_samples / self.batch_size)
+        return 0.0 if self._n_passes(steps_per_pass) == 1 else min(1.0, FEW_STEPS / steps_per_pass)
+
+    def _settings(self, repetition):
+        return training.Settings(
+            self.batch_size,
+            self._rate(repetition),
+            self.warmup,
+            self.dead_after,
+            getattr(self, "resample_dead", False),
+            self._held(),
+            self._weight_decay(repetition),
+        )
+
+    def _rate(self, repetition):
+        return self.learning_rate
+
+    def _weight_decay(self, repetition):
+        # The oftener a sample comes back while the encoder remembers it, the more is learnt by
+        # heart. Entries of a row are of the order of one over the root of their number; Adam's
+        # steps are not, so that what balances them is as much larger.
+        decay = float(getattr(self, "weight_decay", 0.0))
+        return repetition * decay * math.sqrt(self.n_features_in_)
 
     def _held(self):
         """Names of parameters that training leaves alone."""
@@ -311,7 +319,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 stacklevel=5,
             )
 
-    def _warn_if_silent(self, state, X, epochs):
+    def _warn_if_silent(self, state, X, epochs, learning_rate):
         if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0:
             return
         rows = training.standardise(X[: training.FIRST_ROWS, :], state)
@@ -319,7 +327,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal
             many = self.alpha > norms.max() / 10
-            rate = f"a lower learning_rate than {self.learning_rate}, or a smaller alpha"
+            rate = f"a lower learning_rate than {learning_rate:.4g}, or a smaller alpha"
             warnings.warn(
                 f"{type(self).__name__}: all codes are zero with alpha={self.alpha}. Choose "
                 f"{'a smaller alpha' if many else rate}: from {norms.max():.3g} on, the largest "

@@ -199,6 +199,32 @@ def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
     assert seen == pytest.approx([0.3 * 3 * expected, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("n_components", "n_rows", "max_iter", "power"),
+    [
+        (1536, 48, 1, 0.0),
+        (1537, 48, 1, 0.75),
+        (6144, 48, 1, 0.75),
+        (6144, 24, 2, 0.0),
+        (6144, 48, 2, 0.375),
+    ],
+)
+def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, power):
+    # Catches a rate that rises with few latents, or falls where few samples are seen often.
+    seen = []
+
+    def train(state, X, encoder, terms, settings, plan, order=None):
+        seen.append(settings.learning_rate)
+        yield skdict.training.Epoch(1.0, 1.0, 0, 0.0)
+
+    monkeypatch.setattr(skdict.training, "train", train)
+    X = data(n_rows, 2)
+    sae = TopKAutoencoder(n_components, batch_size=1, max_iter=max_iter, random_state=0)
+    sae.fit(X).partial_fit(X).set_params(learning_rate=0.1, warm_start=True).fit(X)
+    rates = [0.0035 * (1536 / n_components) ** p for p in (power, 0.75)]
+    assert seen == pytest.approx([*rates, 0.1])
+
+
 def test_weight_decay_helps_on_few_samples():
     # Catches a decay without effect, or that of another parameter than the encoder.
     X, _, _ = make_superposition(900, 64, 32, 6, noise=0.1, random_state=0)
@@ -221,7 +247,7 @@ def test_too_much_weight_decay_is_harmless(cls):
 def test_numpy_scalars_change_no_bits(cls):
     # Catches float32 data computed in the precision of a parameter.
     X = data(300, 8, dtype="float32")
-    one = cls(40, max_iter=8, random_state=0, warmup=5).fit(X)
+    one = cls(40, max_iter=8, random_state=0, warmup=5, learning_rate=0.003).fit(X)
     numpy = {
         name: np.array(value)[()]  # np.float64 or np.int64
         for name, value in one.get_params().items()
@@ -626,7 +652,8 @@ def test_n_iter_and_early_stopping(make):
     assert stopped.n_iter_ < 20 and stopped.n_steps_ < 20 * 4
     assert make(tol=1.0, max_iter=50, decay=0.2).fit(X).n_iter_ == 50
     # The rate falls to zero at once instead of at the end.
-    assert stopped.history_["learning_rate"][-1] < 0.2 * stopped.learning_rate
+    rates = stopped.history_["learning_rate"]
+    assert rates[-1] < 0.2 * rates.max()
 
 
 @each_estimator

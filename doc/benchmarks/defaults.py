@@ -71,10 +71,11 @@ def patches(images, n_patches, random, size=8):
 def changes(model, n_rows):
     """The single changes of the defaults that the search tries, by name."""
     passes = model._n_passes(math.ceil(n_rows / model.batch_size))
+    rate = model._rate(model._repetition(n_rows))
     return {
         "defaults": {},
-        "rate / 3": {"learning_rate": model.learning_rate / 3},
-        "rate x 3": {"learning_rate": model.learning_rate * 3},
+        "rate / 3": {"learning_rate": rate / 3},
+        "rate x 3": {"learning_rate": rate * 3},
         "batch / 4": {"batch_size": model.batch_size // 4},
         "batch x 4": {"batch_size": model.batch_size * 4},
         "passes x 2": {"max_iter": 2 * passes},

@@ -124,11 +124,10 @@ def make_skdict(rows, m, recipe, seed):
         rng = np.random.default_rng(seed)
         state = estimator._start(X, rng.permutation(X.shape[0]), rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
-    decay, a_pass = 0.0, math.ceil(X.shape[0] / recipe.batch)
-    if recipe.name == "own":
-        decay = estimator._weight_decay(a_pass, recipe.steps // a_pass)
+    a_pass = math.ceil(X.shape[0] / recipe.batch)
     settings = training.Settings(recipe.batch, recipe.rate, recipe.warmup, dead_after, False)
-    settings = settings._replace(weight_decay=decay)
+    if recipe.name == "own":
+        settings = estimator._settings(estimator._repetition(X.shape[0]))
 
     def step(numbers):
         nonlocal kept
@@ -438,7 +437,7 @@ def own_recipe(name, m, n_rows):
         model = TopKAutoencoder(m, k=K)
         a_pass = math.ceil(n_rows / model.batch_size)
         steps = a_pass * model._n_passes(a_pass)
-        numbers = model.learning_rate, model.warmup, model.decay
+        numbers = model._rate(model._repetition(n_rows)), model.warmup, model.decay
         return Recipe("own", model.batch_size, steps, *numbers)
     return {
         "torch": None,

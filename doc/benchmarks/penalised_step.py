@@ -29,7 +29,7 @@ CASES = [  # estimator, components, batch
 ]
 L0 = 32
 FIRST = 5  # dense steps
-MOVING, HELD = 600, 100  # steps while alpha moves, steps while it does not
+MOVING, HELD = 1500, 200  # steps while alpha moves, less and less, and while it does not
 ROUNDS = 15
 
 
@@ -42,9 +42,7 @@ def stepper(estimator, X):
     rng = np.random.default_rng(0)
     state = estimator._start(X, np.arange(X.shape[0]), rng, warm=False)
     n = estimator.batch_size
-    settings = training.Settings(
-        n, estimator.learning_rate, estimator.warmup, estimator.dead_after, resample=True
-    )
+    settings = estimator._settings(estimator._repetition(X.shape[0]))
     order, position = rng.permutation(X.shape[0]), 0
 
     def step():
@@ -77,8 +75,9 @@ def run(cls, m, batch, X):
             first.append(time.perf_counter() - begin)
         for _ in range(estimator.warmup):
             step()
-        for _ in range(MOVING // 10):
-            estimator.alpha *= (statistics.mean(step() for _ in range(10)) / L0) ** 0.2
+        for turn in range(MOVING // 10):
+            exponent = 0.2 * (1 - 10 * turn / MOVING)
+            estimator.alpha *= (statistics.mean(step() for _ in range(10)) / L0) ** exponent
         for _ in range(HELD):
             step()
     l0 = []

@@ -4,12 +4,16 @@ import numpy as np
 
 from skdict import codes
 from skdict._base import BaseDictionaryEstimator
-from skdict._sklearn import Integral, Interval, Real
+from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.encoders import Affine
 from skdict.kernels.dense import matmul
 from skdict.kernels.topk import topk
 from skdict.terms import AuxK, Reconstruction
+
+FIRST_NORM = 0.5  # of the encoder's rows, beside atoms of norm one
+RATE = 3.5e-3  # of learning, automatic,
+WIDE = 1536  # up to so many components
 
 
 def relu(A):
@@ -60,6 +64,12 @@ class TopKEncoder(Affine):
         super().__init__(TopK(k))
         self.k = k
         self.k_aux = k_aux
+
+    def init(self, components):
+        # Random atoms overlap: the k best of them, each coded by its full correlation, overshoot.
+        params = super().init(components)
+        params["encoder"] *= FIRST_NORM
+        return params
 
     def forward(self, X, params, context):
         heads, (centred, tape) = super().forward(X, params, context)
@@ -114,8 +124,10 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         Samples per optimiser step, and per slice of `partial_fit`.
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
-    learning_rate : float, default=0.0035
-        Of Adam.
+    learning_rate : float or "auto", default="auto"
+        Of Adam. "auto" is 0.0035, and less with more than 1,536 latents: times
+        ``(1536 / n_components) ** 0.75`` in passes of many steps and in `partial_fit`, with the
+        power falling to 0 for passes of 24 steps or fewer.
     weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
@@ -179,7 +191,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     Departures from the paper, all in the direction of small data: the dead are counted in samples
     (10,000 instead of ten million tokens), the auxiliary loss has weight one, undivided, since only
     dead latents see it (with 1/32 more of them stay dead), and k_aux is half the number of
-    features. Where many are dead, they look at every n-th sample of a batch only.
+    features. Where many are dead, they look at every n-th sample of a batch only. Rows of the
+    encoder begin with half the norm of the atoms: the k best of many atoms overlap and overshoot.
 
     References
     ----------
@@ -202,6 +215,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "k": [Interval(Integral, 1, None, closed="left")],
     }
@@ -213,7 +227,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         k=32,
         batch_size=256,
         max_iter="auto",
-        learning_rate=3.5e-3,
+        learning_rate="auto",
         weight_decay=0.09,
         warmup=100,
         decay=0.2,
@@ -244,6 +258,14 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.sparse_output = sparse_output
+
+    def _rate(self, repetition):
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        # The more latents, the less often each fires: its steps, as large as the rate, are noisier,
+        # and may lead to where it never fires again. But noise keeps from learning by heart.
+        power = 0.75 * (1 - repetition)
+        return RATE * min(1.0, (WIDE / self._n_components()) ** power)
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
