@@ -202,8 +202,8 @@ def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
 @pytest.mark.parametrize(
     ("n_components", "n_rows", "max_iter", "power"),
     [
-        (1536, 48, 1, 0.0),
-        (1537, 48, 1, 0.75),
+        (1024, 48, 1, 0.0),
+        (1025, 48, 1, 0.75),
         (6144, 48, 1, 0.75),
         (6144, 24, 2, 0.0),
         (6144, 48, 2, 0.375),
@@ -221,7 +221,7 @@ def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, po
     X = data(n_rows, 2)
     sae = TopKAutoencoder(n_components, batch_size=1, max_iter=max_iter, random_state=0)
     sae.fit(X).partial_fit(X).set_params(learning_rate=0.1, warm_start=True).fit(X)
-    rates = [0.0035 * (1536 / n_components) ** p for p in (power, 0.75)]
+    rates = [0.005 * (1024 / n_components) ** p for p in (power, 0.75)]
     assert seen == pytest.approx([*rates, 0.1])
 
 

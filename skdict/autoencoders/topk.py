@@ -12,8 +12,8 @@ from skdict.kernels.topk import topk
 from skdict.terms import AuxK, Reconstruction
 
 FIRST_NORM = 0.5  # of the encoder's rows, beside atoms of norm one
-RATE = 3.5e-3  # of learning, automatic,
-WIDE = 1536  # up to so many components
+RATE = 5e-3  # of learning, automatic,
+WIDE = 1024  # up to so many components
 
 
 def relu(A):
@@ -125,8 +125,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float or "auto", default="auto"
-        Of Adam. "auto" is 0.0035, and less with more than 1,536 latents: times
-        ``(1536 / n_components) ** 0.75`` in passes of many steps and in `partial_fit`, with the
+        Of Adam. "auto" is 0.005, and less with more than 1,024 latents: times
+        ``(1024 / n_components) ** 0.75`` in passes of many steps and in `partial_fit`, with the
         power falling to 0 for passes of 24 steps or fewer.
     weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
