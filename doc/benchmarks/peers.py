@@ -40,6 +40,9 @@ reached by then, "*" where figures are of an unfinished schedule). Recipes:
 Repeats differ in the seed and end early when the next would not fit into --minutes; figures are
 medians over the repeats made. Other matched rates, to see who gains by them: --recipes matched
 --components 2048 --repeats 1 --rate 1e-3, and 4e-3.
+
+peers.txt is what three calls printed: --parts steps --rounds 4, --parts training --recipes matched
+--cap 25, and --parts training --recipes own --repeats 1 --cap 40.
 """
 
 import argparse
