@@ -35,7 +35,7 @@ from skdict.model_selection import best_at_most, pareto_front, sparsest_within
 SHARED = {"n_components": 256, "max_iter": 100, "random_state": 0}
 GRID = [
     {"codes": [TopKAutoencoder(**SHARED)], "codes__k": [2, 4, 8, 16, 32, 64]},
-    {"codes": [SparseAutoencoder(**SHARED)], "codes__alpha": [0.1, 0.2, 0.4, 0.8, 1.6]},
+    {"codes": [SparseAutoencoder(**SHARED)], "codes__alpha": [0.05, 0.1, 0.2, 0.4, 0.8, 1.6]},
 ]
 RULES = {
     "sparsest within 0.05 of the best explained variance": sparsest_within(0.05),

@@ -200,16 +200,10 @@ def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
 
 
 @pytest.mark.parametrize(
-    ("n_components", "n_rows", "max_iter", "power"),
-    [
-        (1024, 48, 1, 0.0),
-        (1025, 48, 1, 0.75),
-        (6144, 48, 1, 0.75),
-        (6144, 24, 2, 0.0),
-        (6144, 48, 2, 0.375),
-    ],
+    ("n_components", "n_rows", "max_iter", "share"),
+    [(1024, 48, 1, 1), (1025, 48, 1, 1), (6144, 24, 2, 0), (6144, 48, 2, 0.5), (8, 96, 2, 0.75)],
 )
-def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, power):
+def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, share):
     # Catches a rate that rises with few latents, or falls where few samples are seen often.
     seen = []
 
@@ -221,8 +215,8 @@ def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, po
     X = data(n_rows, 2)
     sae = TopKAutoencoder(n_components, batch_size=1, max_iter=max_iter, random_state=0)
     sae.fit(X).partial_fit(X).set_params(learning_rate=0.1, warm_start=True).fit(X)
-    rates = [0.005 * (1024 / n_components) ** p for p in (power, 0.75)]
-    assert seen == pytest.approx([*rates, 0.1])
+    long = 0.0035 * min(1, 1024 / n_components) ** 0.6
+    assert seen == pytest.approx([0.005 ** (1 - share) * long**share, long, 0.1])
 
 
 def test_weight_decay_helps_on_few_samples():

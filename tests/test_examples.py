@@ -41,7 +41,7 @@ def test_grid_search(tmp_path):
     printed = run([str(ROOT / "examples/plot_grid_search.py"), "--figure", "f.png"], tmp_path)
     pattern = r"^(k|alpha) = ([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +(yes|no)(.*)$"
     rows = re.findall(pattern, printed, re.M)
-    assert [row[0] for row in rows].count("k") == 6 and len(rows) == 11
+    assert [row[0] for row in rows].count("k") == 6 and len(rows) == 12
     l0, explained = ([float(row[column]) for row in rows] for column in (2, 3))
     assert l0 == sorted(l0)
     assert "explained variance would choose this" in rows[-1][7]

@@ -12,7 +12,7 @@ from skdict.kernels.topk import topk
 from skdict.terms import AuxK, Reconstruction
 
 FIRST_NORM = 0.5  # of the encoder's rows, beside atoms of norm one
-RATE = 5e-3  # of learning, automatic,
+SHORT, LONG = 5e-3, 3.5e-3  # automatic rates in passes of few and of many steps,
 WIDE = 1024  # up to so many components
 
 
@@ -125,9 +125,9 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float or "auto", default="auto"
-        Of Adam. "auto" is 0.005, and less with more than 1,024 latents: times
-        ``(1024 / n_components) ** 0.75`` in passes of many steps and in `partial_fit`, with the
-        power falling to 0 for passes of 24 steps or fewer.
+        Of Adam. "auto" is 0.005 in passes of 24 steps or fewer; 0.0035 in passes of many steps and
+        in `partial_fit`, times ``(1024 / n_components) ** 0.6`` with more than 1,024 latents; and
+        in between, their geometric mean, weighted by 24 over the number of steps.
     weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
@@ -264,8 +264,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
             return self.learning_rate
         # The more latents, the less often each fires: its steps, as large as the rate, are noisier,
         # and may lead to where it never fires again. But noise keeps from learning by heart.
-        power = 0.75 * (1 - repetition)
-        return RATE * min(1.0, (WIDE / self._n_components()) ** power)
+        long = LONG * min(1.0, (WIDE / self._n_components()) ** 0.6)
+        return SHORT * (long / SHORT) ** (1 - repetition)
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)

@@ -43,7 +43,7 @@ def test_codes_are_the_largest_pre_activations():
 def test_k_equal_to_n_components_is_a_relu(monkeypatch):
     # Catches gradients of TopK that differ from ReLU's where nothing is left out.
     X = data(300)
-    shared = {"max_iter": 10, "dead_after": 10**6}
+    shared = {"max_iter": 10, "dead_after": 10**6, "learning_rate": 3e-3}
     monkeypatch.setattr(module, "FIRST_NORM", 1.0)
     topk = small(TopKAutoencoder, k=16, **shared).fit(X)
     relu = small(SparseAutoencoder, alpha=0.0, **shared).fit(X)
