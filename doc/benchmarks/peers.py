@@ -42,7 +42,8 @@ medians over the repeats made. Other matched rates, to see who gains by them: --
 --components 2048 --repeats 1 --rate 1e-3, and 4e-3.
 
 peers.txt is what three calls printed: --parts steps --rounds 4, --parts training --recipes matched
---cap 25, and --parts training --recipes own --repeats 1 --cap 40.
+--cap 25, and --parts training --recipes own --repeats 1 --cap 40. skdict's two rows under "own"
+are of a later call of their own, after a change of its default rate.
 """
 
 import argparse
