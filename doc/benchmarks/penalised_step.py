@@ -4,8 +4,8 @@
 
 On token activations of MiniLM. Codes begin dense, so the first steps need dense products; dense
 steps are timed once each, for L0 falls meanwhile. Then alpha is moved, every ten steps, to where
-mean L0 is near 32, and held where it is; "settled" steps are timed after a hundred steps more, in
-turn with the product.
+mean L0 is near 32, and held where it is; "settled" steps are timed after two hundred steps more,
+in turn with the product.
 """
 
 import argparse
