@@ -125,9 +125,9 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     max_iter : int or "auto", default="auto"
         Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
     learning_rate : float or "auto", default="auto"
-        Of Adam. "auto" is 0.005 in passes of 24 steps or fewer; 0.0035 in passes of many steps, in a
-        single pass and in `partial_fit`, times ``(1024 / n_components) ** 0.6`` with more than 1,024
-        latents; and in between, their geometric mean, weighted by 24 over the number of steps.
+        Of Adam. "auto" is 0.005 in passes of 24 steps or fewer; 0.0035 in passes of many steps, in
+        a single pass and in `partial_fit`, times ``(1024 / n_components) ** 0.6`` with more than
+        1,024 latents; in between their geometric mean, weighted by 24 over the number of steps.
     weight_decay : float, default=0.09
         Decay of the encoder, decoupled from the gradient as in AdamW, so that many passes over few
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
