@@ -179,23 +179,30 @@ def test_same_seed_same_bits_for_any_n_jobs(make, monkeypatch, many_cores, dense
 WITH_ENCODER = [TopKAutoencoder, SparseAutoencoder, GatedAutoencoder]
 
 
+@pytest.fixture
+def settings_of_fits(monkeypatch):
+    """A list that every fit adds its settings to, instead of training."""
+    seen = []
+
+    def train(state, X, encoder, terms, settings, plan, order=None):
+        seen.append(settings)
+        yield skdict.training.Epoch(1.0, 1.0, 0, 0.0)
+
+    monkeypatch.setattr(skdict.training, "train", train)
+    return seen
+
+
 @pytest.mark.parametrize("cls", WITH_ENCODER)
 @pytest.mark.parametrize(
     ("n_rows", "max_iter", "expected"),
     [(16, 2, 1.0), (24 * 4, 2, 1.0), (48 * 4, 2, 0.5), (24 * 40, 3, 0.1), (16, 1, 0.0)],
 )
-def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
+def test_weight_decay_of_a_fit(cls, settings_of_fits, n_rows, max_iter, expected):
     # Catches a decay that does not fall with the number of steps of a pass, or that a single pass
     # has, and a scale that does not follow the number of features.
-    seen = []
-
-    def train(state, X, encoder, terms, settings, plan, order=None):
-        seen.append(settings.weight_decay)
-        yield skdict.training.Epoch(1.0, 1.0, 0, 0.0)
-
-    monkeypatch.setattr(skdict.training, "train", train)
     sae = cls(5, batch_size=4, max_iter=max_iter, weight_decay=0.3, random_state=0)
     sae.fit(data(n_rows, 9)).partial_fit(data(n_rows, 9))
+    seen = [each.weight_decay for each in settings_of_fits]
     assert seen == pytest.approx([0.3 * 3 * expected, 0.0])
 
 
@@ -203,19 +210,13 @@ def test_weight_decay_of_a_fit(cls, monkeypatch, n_rows, max_iter, expected):
     ("n_components", "n_rows", "max_iter", "share"),
     [(1024, 48, 1, 1), (1025, 48, 1, 1), (6144, 24, 2, 0), (6144, 48, 2, 0.5), (8, 96, 2, 0.75)],
 )
-def test_automatic_learning_rate(monkeypatch, n_components, n_rows, max_iter, share):
+def test_automatic_learning_rate(settings_of_fits, n_components, n_rows, max_iter, share):
     # Catches a rate that rises with few latents, or falls where few samples are seen often.
-    seen = []
-
-    def train(state, X, encoder, terms, settings, plan, order=None):
-        seen.append(settings.learning_rate)
-        yield skdict.training.Epoch(1.0, 1.0, 0, 0.0)
-
-    monkeypatch.setattr(skdict.training, "train", train)
     X = data(n_rows, 2)
     sae = TopKAutoencoder(n_components, batch_size=1, max_iter=max_iter, random_state=0)
     sae.fit(X).partial_fit(X).set_params(learning_rate=0.1, warm_start=True).fit(X)
     long = 0.0035 * min(1, 1024 / n_components) ** 0.6
+    seen = [each.learning_rate for each in settings_of_fits]
     assert seen == pytest.approx([0.005 ** (1 - share) * long**share, long, 0.1])
 
 
