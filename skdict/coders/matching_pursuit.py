@@ -165,7 +165,7 @@ class MatchingPursuitCoder(BaseCoder):
         **BaseCoder._parameter_constraints,
         "k": [Interval(Integral, 1, None, closed="left"), None],
         "residual_tol": [Interval(Real, 0, None, closed="left"), None],
-        "algorithm": [StrOptions({"omp", "mp"})],
+        "algorithm": [StrOptions({"omp", "ols", "mp", "gradient"})],
         "positive": ["boolean"],
     }
 

@@ -16,11 +16,13 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     X = X / size[:, None]
     if algorithm == "mp":
         Z = _mp(X, D, k, tol, positive)
+    elif algorithm == "gradient":
+        Z = _gradient(X, D, k, tol, positive)
     elif positive:
-        rows = range(X.shape[0])
-        Z = xp.stack([_omp_positive(X[i, :], D, k, float(tol[i])) for i in rows])
+        rows, ols = range(X.shape[0]), algorithm == "ols"
+        Z = xp.stack([_positive(X[i, :], D, k, float(tol[i]), ols) for i in rows])
     else:
-        Z = _omp(X, D, k, tol)
+        Z = _orthogonal(X, D, k, tol, algorithm == "ols")
     return _nonzeros(Z * size[:, None])
 
 
@@ -40,18 +42,50 @@ def _mp(X, D, k, tol, positive):
     return Z
 
 
-def _omp(X, D, k, tol):
+def _gradient(X, D, k, tol, positive):
+    xp = namespace(X)
+    Z = xp.zeros((X.shape[0], D.shape[0]), dtype=X.dtype, device=device(X))
+    held = xp.zeros_like(Z, dtype=xp.bool)
+    R, least = X, _least(X)
+    for _ in range(k):
+        C = R @ D.T
+        j, best = _largest(C if positive else xp.abs(C))
+        active = (best > least) & (_norms(R) > tol)
+        if not bool(xp.any(active)):
+            break
+        held = held | (active[:, None] & (_one_hot(j, C) > 0))
+        slope = xp.where(held & active[:, None], C, xp.zeros_like(C))
+        direction = slope @ D
+        curvature = _dots(direction, direction)
+        flat = curvature <= 0
+        step = _dots(slope, slope) / xp.where(flat, xp.ones_like(curvature), curvature)
+        Z = Z + xp.where(flat, xp.zeros_like(step), step)[:, None] * slope
+        if positive:
+            Z = xp.maximum(Z, xp.zeros_like(Z))
+        R = X - Z @ D
+    return Z
+
+
+def _orthogonal(X, D, k, tol, ols):
     # Slot t: the atom selected in round t, its part q that is orthogonal to those before, |q|², and
     # the share of q in the residual. A round that selects nothing for a sample leaves zeros.
     xp = namespace(X)
     R, least = X, _least(X)
     open_ = xp.ones((X.shape[0], D.shape[0]), dtype=xp.bool, device=device(X))
     count = xp.zeros_like(least)
+    left = xp.zeros_like(X @ D.T) + _dots(
+        D, D
+    )  # squared distances of atoms to the span of the held
     slots = []
     while True:
         C = R @ D.T
-        j, best = _largest(xp.where(open_, xp.abs(C), -xp.ones_like(C)))
-        active = (best > least) & (_norms(R) > tol) & (count < k)
+        large = open_ & (xp.abs(C) > least[:, None])
+        scores = xp.abs(C)
+        if ols:
+            large = large & (left > _DEPENDENT * _eps(X))
+            scores = C * C / xp.where(large, left, xp.ones_like(left))
+        j, best = _largest(xp.where(large, scores, -xp.ones_like(C)))
+        active = (best > 0) & (_norms(R) > tol) & (count < k)
         if not bool(xp.any(active)):
             break
         atoms = xp.take(D, j, axis=0)
@@ -65,6 +99,7 @@ def _omp(X, D, k, tol):
         share = _dots(R, q) / square
         slots.append((j, q, square, share))
         R = R - share[:, None] * q
+        left = left - (q @ D.T) ** 2 / square[:, None]
         open_ = open_ & ~(_one_hot(j, C) > 0)
         count = count + xp.astype(used, count.dtype)
     return _substitute(slots, D, xp.zeros_like(X @ D.T))
@@ -121,18 +156,23 @@ def _least(X):
     return _ROUNDING * _eps(X) * _norms(X)
 
 
-def _omp_positive(x, D, k, tol):
+def _positive(x, D, k, tol, ols):
     xp = namespace(x)
     support, codes, barred, residual = [], [], [], x
     least = _ROUNDING * _eps(x) * _dot(x, x) ** 0.5
     while len(support) < min(k, D.shape[0]) and _dot(residual, residual) ** 0.5 > tol:
-        scores = D @ residual
+        c = D @ residual
+        scores = xp.where(c > least, c, xp.zeros_like(c))
+        left = _distances(D, support)
+        if ols:
+            dependent = left <= _DEPENDENT * _eps(x)
+            scores = xp.where(dependent, xp.zeros_like(c), scores * scores / left)
         for j in support + barred:
-            scores[j] = -1.0
+            scores[j] = 0.0
         j = int(xp.argmax(scores))
-        if float(scores[j]) <= least:
+        if float(scores[j]) <= 0:
             break
-        if _depends(D, support, j):
+        if float(left[j]) <= _DEPENDENT * _eps(x):
             barred.append(j)
             continue
         support, codes = _refit(x, D, [*support, j], [*codes, 0.0])
@@ -168,17 +208,19 @@ def _refit(x, D, support, codes):
     return support, codes
 
 
-def _depends(D, support, j):
-    # Squared distance of the unit atom to the span of the support, by Gram-Schmidt, twice.
-    basis = []
-    for atom in [*support, j]:
+def _distances(D, support):
+    # Squared, of all atoms to the span of the support, by Gram-Schmidt, twice.
+    rest, basis = D, []
+    for atom in support:
         q = D[atom, :]
         for _ in range(2):
             for b in basis:
                 q = q - _dot(b, q) * b
-        square = _dot(q, q)
-        basis.append(q / max(square, 1e-300) ** 0.5)
-    return square <= _DEPENDENT * _eps(q)
+        basis.append(q / max(_dot(q, q), 1e-300) ** 0.5)
+        for _ in range(2):
+            for b in basis:
+                rest = rest - (rest @ b)[:, None] * b[None, :]
+    return _dots(rest, rest)
 
 
 def _dot(a, b):

@@ -16,7 +16,8 @@ from skdict.kernels.pursuit import pursuit
 from skdict.kernels.threads import use_threads
 
 FEWER = settings(max_examples=25)
-ALGORITHMS = [("mp", False), ("mp", True), ("omp", False), ("omp", True)]
+ORTHOGONAL = ["omp", "ols"]
+ALGORITHMS = [(name, p) for name in ("mp", "gradient", *ORTHOGONAL) for p in (False, True)]
 algorithms = st.sampled_from(ALGORITHMS)
 
 
@@ -42,14 +43,25 @@ def greedy(x, D, k, algorithm, positive):
     z, residual, support = np.zeros(len(D)), x, []
     for _ in range(k):
         c = D @ residual
-        score = np.where(np.isin(np.arange(len(D)), support), 0, c if positive else abs(c))
-        if algorithm == "mp":
-            score = c if positive else abs(c)
+        score = c if positive else abs(c)
+        if algorithm in ORTHOGONAL:
+            open_ = ~np.isin(np.arange(len(D)), support) & (score > 1e-10 * np.linalg.norm(x))
+            score = np.where(open_, score, 0)
+        if algorithm == "ols":  # what least squares with one atom more would gain
+            for j in np.flatnonzero(open_):
+                chosen = D[[*support, j]].T
+                rest = x - chosen @ np.linalg.lstsq(chosen, x)[0]
+                score[j] = residual @ residual - rest @ rest
         j = int(np.argmax(score))
         if score[j] < 1e-10 * np.linalg.norm(x):
             break
         if algorithm == "mp":
             z[j] += c[j]
+        elif algorithm == "gradient":
+            support.append(j)
+            slope = np.where(np.isin(np.arange(len(D)), support), c, 0)
+            z = z + slope @ slope / np.sum((slope @ D) ** 2) * slope
+            z = np.maximum(z, 0) if positive else z
         else:
             support.append(j)
             z[support] = np.linalg.lstsq(D[support].T, x)[0]
