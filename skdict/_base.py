@@ -130,10 +130,10 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self._check_continues(X)
         state = self._start(X, order, random, warm)
         encoder, terms = self._parts(self._n_components(), state.scale)
-        steps_per_pass = math.ceil(X.shape[0] / self.batch_size)
+        settings = self._settings(self._repetition(X.shape[0]), X.shape[0])
+        steps_per_pass = math.ceil(X.shape[0] / settings.batch_size)
         n_passes = self._n_passes(steps_per_pass)
         plan = training.Plan(state.step, n_passes * steps_per_pass, self.decay)
-        settings = self._settings(self._repetition(X.shape[0]))
         epochs = self._run(state, X, encoder, terms, settings, plan, order)
         self._warn_if_silent(state, X, epochs, settings.learning_rate)
         self._set_fitted(state, epochs)
@@ -157,7 +157,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         encoder, terms = self._parts(self._n_components(), state.scale)
         plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
         earlier = None if fresh else (self.history_, self.n_iter_)
-        epochs = self._run(state, X, encoder, terms, self._settings(0.0), plan, None)
+        epochs = self._run(state, X, encoder, terms, self._settings(0.0, X.shape[0]), plan, None)
         # Copies of the matrices, for the state goes on changing them.
         self._set_fitted(dataclasses.replace(state, params=_copied(state.params)), epochs)
         self.n_iter_, self.n_steps_ = len(epochs), state.step
@@ -284,7 +284,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         steps_per_pass = math.ceil(n_samples / self.batch_size)
         return 0.0 if self._n_passes(steps_per_pass) == 1 else min(1.0, FEW_STEPS / steps_per_pass)
 
-    def _settings(self, repetition):
+    def _settings(self, repetition, n_samples):
         return training.Settings(
             self.batch_size,
             self._rate(repetition),

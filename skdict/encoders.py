@@ -6,6 +6,7 @@ Contract of an encoder::
     forward(X, params, context) -> heads, tape            tape: private, for backward
     backward(d_heads, tape, params, grads) -> None        adds into grads
     for_inference(params, n_samples) -> encoder           treats rows independently
+    rows(start, stop) -> encoder                          for these of all rows that it encodes
 
 and of an activation, which :class:`Affine` completes to an encoder::
 
@@ -92,6 +93,9 @@ class Affine:
             grads[name] += gradient
 
     def for_inference(self, params, n_samples):
+        return self
+
+    def rows(self, start, stop):
         return self
 
 

@@ -76,7 +76,7 @@ def _encode_rows(X, start, stop, params, encoder):
         rows = np.ascontiguousarray(rows, dtype=dtype)
     else:
         rows = namespace(rows).astype(rows, dtype, copy=False)
-    return rows, encoder.forward(rows, params, INFERENCE)[0]["codes"]
+    return rows, encoder.rows(start, stop).forward(rows, params, INFERENCE)[0]["codes"]
 
 
 def _block_rows(X):

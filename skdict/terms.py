@@ -15,6 +15,7 @@ import numpy as np
 from skdict import codes
 from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.kernels.dense import matmul
+from skdict.kernels.lasso_reference import GAMMA
 
 
 class Reconstruction:
@@ -120,6 +121,35 @@ class L1:
         weight = held / X.shape[0]
         value = weight * xp.sum(Z, dtype=xp.float64)
         return value, {self.head: codes.with_entries(heads[self.head], weight * codes.positive(Z))}
+
+
+class CodePenalty:
+    """``alpha sum rho(Z) / n`` of codes that are held: they have no gradient.
+
+    rho as in :func:`skdict.kernels.lasso.lasso`.
+    """
+
+    def __init__(self, alpha, penalty, width=1.0):
+        self.alpha = alpha
+        self.penalty = penalty
+        self.width = width
+
+    def hold(self, X, heads, params, context):
+        return None
+
+    def __call__(self, X, heads, params, held, grads):
+        Z = codes.entries(heads["codes"])
+        xp = namespace(Z)
+        Z, end = xp.abs(Z), GAMMA * self.alpha
+        if self.penalty == "log":
+            Z = xp.log1p(Z / self.width)
+        elif self.penalty == "mcp":
+            Z = xp.where(Z < end, Z - Z * Z / (2 * end or 1.0), xp.zeros_like(Z) + end / 2)
+        elif self.penalty == "lp":
+            Z = xp.sqrt(Z)
+        elif self.penalty == "l0":
+            Z = xp.astype(Z > 0, Z.dtype)
+        return self.alpha * xp.sum(Z, dtype=xp.float64) / X.shape[0], {}
 
 
 def _residual(X, Z, params):

@@ -9,8 +9,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from skdict import codes, revival
+from skdict import codes, dictionary_updates, revival
 from skdict.backend import (
     asarray_like,
     computation_dtype,
@@ -39,6 +40,8 @@ class Settings(NamedTuple):
     resample: bool
     held: tuple = ()
     weight_decay: float = 0.0  # of the encoder
+    dictionary: object = None  # its update with the codes held; None: by the gradient
+    project: object = None  # what puts parameters back where they may be, in place, after a step
 
 
 @dataclasses.dataclass
@@ -103,6 +106,8 @@ def start(params, X, random, center, scale):
 
 def train_step(state, X, encoder, terms, settings, factor=1.0):
     """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
+    if settings.dictionary is not None:
+        return _alternate(state, X, encoder, terms, settings)
     n_samples, n_features = X.shape
     dead = state.silent_for >= settings.dead_after
     every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
@@ -119,6 +124,8 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     if done is None:
         done = _composed_step(X, state.params, encoder, terms, context, *update, resample)
     loss, n_fired, residual = done
+    if settings.project is not None:
+        settings.project(state.params)
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     if resample:
         dead = state.silent_for >= settings.dead_after
@@ -142,6 +149,31 @@ def _composed_step(
         residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
     optimizer.update(params, grads, moments, rate, factors, shrink)
     return loss, codes.n_fired(Z), residual
+
+
+def _alternate(state, X, encoder, terms, settings):
+    """Codes with the dictionary held, then the dictionary with the codes held."""
+    params, update, n_samples = state.params, settings.dictionary, X.shape[0]
+    memory = _memory_for_gradients(params)
+    context = Context(step=state.step)
+    loss, _, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory)
+    Z = heads["codes"]
+    centred, D = X - params["decoder_bias"], params["components"]
+    matrix = sp.csr_array(codes.to_csr(Z), shape=Z.shape)
+    D[...] = update.update(D, centred, matrix, state.optimizer)
+    n_fired = codes.n_fired(Z)
+    revival.count_silence(state.silent_for, n_fired > 0, n_samples)
+    unused = np.flatnonzero(state.silent_for >= (1 if update.needs_all else settings.dead_after))
+    if unused.size:
+        residual = centred - matrix @ D
+        n_replaced = dictionary_updates.replace(
+            D, centred, residual, unused, state.random, update.positive
+        )
+        update.forget(unused[:n_replaced], state.optimizer)
+        state.silent_for[unused[:n_replaced]] = 0
+    state.step += 1
+    state.n_seen += n_samples
+    return loss, int(n_fired.sum()) / n_samples
 
 
 def _shrinking(state, dead, decay):

@@ -131,7 +131,7 @@ def make_skdict(rows, m, recipe, seed):
     a_pass = math.ceil(X.shape[0] / recipe.batch)
     settings = training.Settings(recipe.batch, recipe.rate, recipe.warmup, dead_after, False)
     if recipe.name == "own":
-        settings = estimator._settings(estimator._repetition(X.shape[0]))
+        settings = estimator._settings(estimator._repetition(X.shape[0]), X.shape[0])
 
     def step(numbers):
         nonlocal kept

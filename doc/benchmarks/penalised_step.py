@@ -42,7 +42,7 @@ def stepper(estimator, X):
     rng = np.random.default_rng(0)
     state = estimator._start(X, np.arange(X.shape[0]), rng, warm=False)
     n = estimator.batch_size
-    settings = estimator._settings(estimator._repetition(X.shape[0]))
+    settings = estimator._settings(estimator._repetition(X.shape[0]), X.shape[0])
     order, position = rng.permutation(X.shape[0]), 0
 
     def step():

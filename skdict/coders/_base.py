@@ -9,15 +9,20 @@ from sklearn.utils.validation import check_array
 
 from skdict import training
 from skdict._base import BaseDictionaryEstimator
-from skdict._sklearn import HasMethods, Real
+from skdict._sklearn import HasMethods, Real, StrOptions
 from skdict.backend import (
     asarray_like,
     computation_dtype,
     is_array_api_obj,
+    is_host,
     namespace,
     take_rows,
     to_numpy,
 )
+from skdict.constraints import unit_rows
+from skdict.dictionary_updates import KSVD, MOD, Online
+
+WHOLE_PASSES = 50  # that max_iter="auto" makes where a pass is one update
 
 
 class BaseCoder(BaseDictionaryEstimator):
@@ -27,10 +32,107 @@ class BaseCoder(BaseDictionaryEstimator):
         **BaseDictionaryEstimator._parameter_constraints,
         "dictionary": ["array-like", HasMethods("fit"), None],
         "offset": ["array-like", Real, None],
+        "positive": ["boolean"],
         "dict_init": ["array-like", None],
+        "dict_update": [StrOptions({"online", "aksvd", "ksvd", "mod", "gradient"})],
+        "positive_dict": ["boolean"],
     }
     resample_dead = True  # unused atoms are replaced by badly coded samples
     _scale_attribute = "_scale"  # of training only: parameters of coders are in the units of X
+
+    def __init__(
+        self,
+        n_components,
+        dictionary,
+        offset,
+        positive,
+        dict_init,
+        dict_update,
+        positive_dict,
+        batch_size,
+        max_iter,
+        learning_rate,
+        warmup,
+        decay,
+        tol,
+        max_no_improvement,
+        dead_after,
+        shuffle,
+        warm_start,
+        random_state,
+        n_jobs,
+        verbose,
+        sparse_output,
+    ):
+        self.n_components = n_components
+        self.dictionary = dictionary
+        self.offset = offset
+        self.positive = positive
+        self.dict_init = dict_init
+        self.dict_update = dict_update
+        self.positive_dict = positive_dict
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.decay = decay
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.dead_after = dead_after
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.sparse_output = sparse_output
+
+    # ------------------------------------------------------------------ a learned dictionary
+
+    def _update(self):
+        """How the dictionary follows the codes; None: by the gradient."""
+        ksvd = {"ksvd": False, "aksvd": True}
+        if self.dict_update in ksvd:
+            return KSVD(self.positive_dict, self.positive, ksvd[self.dict_update])
+        updates = {"online": Online, "mod": MOD}
+        name = self.dict_update
+        return updates[name](self.positive_dict) if name in updates else None
+
+    def _settings(self, repetition, n_samples):
+        update = self._update()
+        settings = super()._settings(repetition, n_samples)._replace(dictionary=update)
+        if update is None and self.positive_dict:
+            settings = settings._replace(project=non_negative_atoms)
+        whole = update is not None and update.needs_all
+        return settings._replace(batch_size=n_samples) if whole else settings
+
+    def _n_passes(self, steps_per_pass):
+        if self.max_iter == "auto" and steps_per_pass == 1 and self._update() is not None:
+            return WHOLE_PASSES
+        return super()._n_passes(steps_per_pass)
+
+    def _start(self, X, order, random, warm, held_scale=None):
+        if self.dict_update != "gradient" and not is_host(namespace(X)):
+            raise ValueError(
+                f"{type(self).__name__}: dict_update={self.dict_update!r} computes on the host, "
+                "but X lies elsewhere. Set dict_update='gradient', or pass a NumPy array."
+            )
+        state = super()._start(X, order, random, warm, held_scale)
+        update = self._update()
+        if update is not None:
+            state.optimizer = update.init(state.params["components"])
+        return state
+
+    def _resume(self, X, fresh):
+        update = self._update()
+        if update is not None and update.needs_all:
+            raise ValueError(
+                f"{type(self).__name__}: dict_update={self.dict_update!r} needs the codes of all "
+                "samples at once, which partial_fit has not. Set dict_update to 'online' or "
+                "'gradient', or call fit."
+            )
+        return super()._resume(X, fresh)
+
+    # ------------------------------------------------------------------ a given dictionary
 
     def _fit_given_dictionary(self, X, resume=False):
         earlier = vars(self).pop("dictionary_", None)
@@ -142,3 +244,11 @@ class BaseCoder(BaseDictionaryEstimator):
                 f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
                 f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
             )
+
+
+def non_negative_atoms(params):
+    """Negative entries of the atoms become zero, in place; atoms that have no others stay."""
+    D = params["components"]
+    clipped = namespace(D).maximum(D, namespace(D).zeros_like(D))
+    kept = namespace(D).any(clipped > 0, axis=1)
+    D[...] = namespace(D).where(kept[:, None], unit_rows(clipped), D)

@@ -13,17 +13,27 @@ from skdict.kernels.dense import matmul
 from skdict.kernels.pursuit import pursuit
 from skdict.terms import Reconstruction
 
-_LARGEST_GRAM = 8192  # components; beyond, the Gram matrix is not formed
+GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
+TABLE = 3.0  # what a multiply-add of the table of correlations costs against one of a product
 
 
 class Pursuit:
     """An encoder with nothing to learn: the codes are held while the atoms learn from them."""
 
-    def __init__(self, k, residual_tol=None, algorithm="omp", positive=False, prepared=None):
+    def __init__(
+        self,
+        k,
+        residual_tol=None,
+        algorithm="omp",
+        positive=False,
+        precompute="auto",
+        prepared=None,
+    ):
         self.k = k
         self.residual_tol = residual_tol
         self.algorithm = algorithm
         self.positive = positive
+        self.precompute = precompute
         self.prepared = prepared
 
     def init(self, components):
@@ -42,16 +52,31 @@ class Pursuit:
 
     def for_inference(self, params, n_samples):
         prepared = self._prepare(params["components"], n_samples)
-        return Pursuit(self.k, self.residual_tol, self.algorithm, self.positive, prepared)
+        how = self.k, self.residual_tol, self.algorithm, self.positive, self.precompute
+        return Pursuit(*how, prepared)
+
+    def rows(self, start, stop):
+        return self
 
     def _prepare(self, components, n_samples):
-        # Norms of the atoms, atoms of unit norm, and their Gram matrix where it pays: it costs as
-        # much as one step for each component.
+        # Norms of the atoms, atoms of unit norm, and their Gram matrix where it pays.
         norms, D = norms_and_units(components)
-        m = components.shape[0]
-        steps = min(m, components.shape[1]) if self.k is None else self.k
-        pays = is_host(namespace(components)) and m <= _LARGEST_GRAM and n_samples * steps >= m
+        pays = self.precompute
+        if pays == "auto":
+            pays = is_host(namespace(components)) and gram_pays(D, n_samples, self.k)
         return norms, D, matmul(D, D.T) if pays else None
+
+
+def gram_pays(D, n_samples, k):
+    """Is a pursuit faster with the Gram matrix, and does that fit?
+
+    In multiply-adds: half of m² d for the matrix and k² m / 2 a sample for what is read of it, or k
+    products of m d a sample.
+    """
+    (m, d), most = D.shape, min(D.shape)
+    steps = most if k is None else min(k, most)
+    with_gram = m * d / 2 + n_samples * TABLE * steps * steps / 2
+    return m * m * D.dtype.itemsize <= GRAM_BYTES and with_gram <= n_samples * steps * d
 
 
 class MatchingPursuitCoder(BaseCoder):
@@ -59,8 +84,9 @@ class MatchingPursuitCoder(BaseCoder):
 
     Each step selects the atom that correlates most with what is left of the sample. ``"omp"`` then
     refits the codes of all selected atoms by least squares [2]_; ``"mp"`` only adds the correlation
-    to the code of the new one [1]_. A learned dictionary follows the gradient of the squared error
-    of mini-batches with the codes held; its atoms have unit norm.
+    to the code of the new one [1]_; ``"gradient"`` moves the codes of all selected atoms along the
+    gradient as far as is best [3]_. ``"ols"`` refits like ``"omp"``, but selects the atom with which
+    least squares leaves the smallest residual. Atoms of a learned dictionary have unit norm.
 
     Parameters
     ----------
@@ -71,26 +97,39 @@ class MatchingPursuitCoder(BaseCoder):
         warning. None: only `residual_tol` ends a pursuit.
     residual_tol : float or None, default=None
         Stop when the Euclidean norm of the residual of a sample is at most this, in units of X.
-    algorithm : {"omp", "mp"}, default="omp"
-        Orthogonal matching pursuit, or plain.
+    algorithm : {"omp", "ols", "mp", "gradient"}, default="omp"
+        Orthogonal matching pursuit, order-recursive least squares, plain matching pursuit, or
+        gradient pursuit. ``"mp"`` and ``"gradient"`` make k steps, and may select an atom again.
+    precompute : bool or "auto", default="auto"
+        Compute with the Gram matrix of the atoms, or with residuals. "auto": whichever is estimated
+        to be faster, but with no Gram matrix of more than 1 GiB.
     dictionary : array of shape (n_components, n_features), estimator or None, default=None
         None: learned. An array is used as it is, atoms of any norm, and `fit` only validates. An
         estimator is cloned and fitted by `fit`, and its ``components_`` are used; wrap a fitted one
         in :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
     offset : float, array of shape (n_features,) or None, default=None
         Subtracted before coding, and added by `inverse_transform`. None: zero with an array, the
-        ``decoder_bias_`` of an estimator, and with a learned dictionary the mean of X, trained.
+        ``decoder_bias_`` of an estimator, and with a learned dictionary the mean of X.
     positive : bool, default=False
-        Codes are at least zero: only positive correlations count, and ``"omp"`` refits by
-        non-negative least squares.
+        Codes are at least zero: only positive correlations count, ``"omp"`` and ``"ols"`` refit by
+        non-negative least squares, and ``"gradient"`` cuts its steps off at zero.
     dict_init : array of shape (n_components, n_features) or None, default=None
         First atoms of a learned dictionary; None: random samples of X.
+    dict_update : {"online", "aksvd", "ksvd", "mod", "gradient"}, default="online"
+        How a learned dictionary follows the codes. ``"online"``: block coordinate descent on
+        statistics of all samples so far [4]_, after each batch. ``"ksvd"``, ``"aksvd"`` and
+        ``"mod"`` need the codes of all samples at once: K-SVD, its approximation, the method of
+        optimal directions; no `partial_fit`. ``"gradient"``: Adam on the squared error, the codes
+        held, and the only one that trains ``decoder_bias_``.
+    positive_dict : bool, default=False
+        Atoms are at least zero.
     batch_size : int, default=256
-        Samples per optimiser step, and per slice of `partial_fit`.
+        Samples per update, and per slice of `partial_fit`; updates that need all samples ignore it.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 steps, in 6 to 1,000 passes.
+        Passes over the data. "auto" makes about 4,000 updates, in 6 to 1,000 passes; 50 where a pass
+        is one update.
     learning_rate : float, default=0.002
-        Of Adam, on the atoms.
+        Of Adam, with ``dict_update="gradient"``; the next two belong to it too.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -147,6 +186,10 @@ class MatchingPursuitCoder(BaseCoder):
        dictionaries." IEEE Transactions on Signal Processing 41.12 (1993), section III.
     .. [2] Pati, Yagyensh, et al. "Orthogonal matching pursuit: recursive function approximation
        with applications to wavelet decomposition." Asilomar Conference (1993), section 3.
+    .. [3] Blumensath, Thomas, and Mike E. Davies. "Gradient pursuits." IEEE Transactions on Signal
+       Processing 56.6 (2008), section III.
+    .. [4] Mairal, Julien, et al. "Online learning for matrix factorization and sparse coding."
+       Journal of Machine Learning Research 11 (2010), section 3.
 
     Examples
     --------
@@ -166,7 +209,7 @@ class MatchingPursuitCoder(BaseCoder):
         "k": [Interval(Integral, 1, None, closed="left"), None],
         "residual_tol": [Interval(Real, 0, None, closed="left"), None],
         "algorithm": [StrOptions({"omp", "ols", "mp", "gradient"})],
-        "positive": ["boolean"],
+        "precompute": ["boolean", StrOptions({"auto"})],
     }
 
     def __init__(
@@ -176,10 +219,13 @@ class MatchingPursuitCoder(BaseCoder):
         k=32,
         residual_tol=None,
         algorithm="omp",
+        precompute="auto",
         dictionary=None,
         offset=None,
         positive=False,
         dict_init=None,
+        dict_update="online",
+        positive_dict=False,
         batch_size=256,
         max_iter="auto",
         learning_rate=2e-3,
@@ -195,28 +241,33 @@ class MatchingPursuitCoder(BaseCoder):
         verbose=0,
         sparse_output=False,
     ):
-        self.n_components = n_components
+        super().__init__(
+            n_components,
+            dictionary,
+            offset,
+            positive,
+            dict_init,
+            dict_update,
+            positive_dict,
+            batch_size,
+            max_iter,
+            learning_rate,
+            warmup,
+            decay,
+            tol,
+            max_no_improvement,
+            dead_after,
+            shuffle,
+            warm_start,
+            random_state,
+            n_jobs,
+            verbose,
+            sparse_output,
+        )
         self.k = k
         self.residual_tol = residual_tol
         self.algorithm = algorithm
-        self.dictionary = dictionary
-        self.offset = offset
-        self.positive = positive
-        self.dict_init = dict_init
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.learning_rate = learning_rate
-        self.warmup = warmup
-        self.decay = decay
-        self.tol = tol
-        self.max_no_improvement = max_no_improvement
-        self.dead_after = dead_after
-        self.shuffle = shuffle
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        self.sparse_output = sparse_output
+        self.precompute = precompute
 
     def _parts(self, n_components, unit):
         if self.k is None and self.residual_tol is None:
@@ -226,4 +277,5 @@ class MatchingPursuitCoder(BaseCoder):
             )
         k = None if self.k is None else min(self.k, n_components)
         tol = None if self.residual_tol is None else self.residual_tol / unit
-        return Pursuit(k, tol, self.algorithm, self.positive), [Reconstruction()]
+        how = self.algorithm, self.positive, self.precompute
+        return Pursuit(k, tol, *how), [Reconstruction()]

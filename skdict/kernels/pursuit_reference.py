@@ -2,8 +2,8 @@
 
 from skdict.backend import device, namespace
 
-_ROUNDING = 16  # times eps and the norm of the sample: correlations this small are rounding error
-_DEPENDENT = 64  # times eps: squared distance of a unit atom to a span in which it lies
+ROUNDING = 16  # times eps and the norm of the sample: correlations this small are rounding error
+DEPENDENT = 64  # times eps: squared distance of a unit atom to a span in which it lies
 
 
 def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
@@ -82,7 +82,7 @@ def _orthogonal(X, D, k, tol, ols):
         large = open_ & (xp.abs(C) > least[:, None])
         scores = xp.abs(C)
         if ols:
-            large = large & (left > _DEPENDENT * _eps(X))
+            large = large & (left > DEPENDENT * _eps(X))
             scores = C * C / xp.where(large, left, xp.ones_like(left))
         j, best = _largest(xp.where(large, scores, -xp.ones_like(C)))
         active = (best > 0) & (_norms(R) > tol) & (count < k)
@@ -93,7 +93,7 @@ def _orthogonal(X, D, k, tol, ols):
         for _ in range(2):  # Gram-Schmidt, twice for accuracy
             for _, other, square, _ in slots:
                 q = q - (_dots(q, other) / square)[:, None] * other
-        used = active & (_dots(q, q) > _DEPENDENT * _eps(X))
+        used = active & (_dots(q, q) > DEPENDENT * _eps(X))
         q = xp.where(used[:, None], q, xp.zeros_like(q))
         square = xp.where(used, _dots(q, q), xp.ones_like(best))
         share = _dots(R, q) / square
@@ -153,26 +153,26 @@ def _norms(A):
 
 def _least(X):
     """Correlation of a sample below which nothing but rounding error is left of it."""
-    return _ROUNDING * _eps(X) * _norms(X)
+    return ROUNDING * _eps(X) * _norms(X)
 
 
 def _positive(x, D, k, tol, ols):
     xp = namespace(x)
     support, codes, barred, residual = [], [], [], x
-    least = _ROUNDING * _eps(x) * _dot(x, x) ** 0.5
+    least = ROUNDING * _eps(x) * _dot(x, x) ** 0.5
     while len(support) < min(k, D.shape[0]) and _dot(residual, residual) ** 0.5 > tol:
         c = D @ residual
         scores = xp.where(c > least, c, xp.zeros_like(c))
         left = _distances(D, support)
         if ols:
-            dependent = left <= _DEPENDENT * _eps(x)
+            dependent = left <= DEPENDENT * _eps(x)
             scores = xp.where(dependent, xp.zeros_like(c), scores * scores / left)
         for j in support + barred:
             scores[j] = 0.0
         j = int(xp.argmax(scores))
         if float(scores[j]) <= 0:
             break
-        if float(left[j]) <= _DEPENDENT * _eps(x):
+        if float(left[j]) <= DEPENDENT * _eps(x):
             barred.append(j)
             continue
         support, codes = _refit(x, D, [*support, j], [*codes, 0.0])

@@ -4,7 +4,7 @@ For dictionaries whose Gram matrix does not fit or does not pay. In each step a 
 selects an atom for each sample and gives the direction u, a row of as many entries as there are
 features, and the factor by which the residual changes: r -= factor u. The product D u of the whole
 block then updates the correlations. Orthogonal pursuits keep the orthogonalised atoms q_l
-themselves, where :mod:`skdict.kernels.pursuit_cpu` keeps their correlations with all atoms.
+themselves, where :mod:`skdict.kernels.pursuit_gram_cpu` keeps their correlations with all atoms.
 """
 
 import itertools
@@ -12,22 +12,22 @@ import itertools
 import numpy as np
 
 from skdict.kernels._jit import jit
-from skdict.kernels.pursuit_cpu import (
-    _any_below,
-    _best,
-    _bits,
-    _done,
-    _mask,
-    _refit,
-    _residual_square,
-    _scores,
-    _solve_upper,
-    _store,
+from skdict.kernels.pursuit_parts_cpu import (
+    any_below,
+    best,
+    bits_of,
+    done,
+    gains,
+    mask_of,
+    refit,
+    residual_square,
+    solve_upper,
+    store,
 )
-from skdict.kernels.pursuit_reference import _DEPENDENT, _ROUNDING
+from skdict.kernels.pursuit_reference import DEPENDENT, ROUNDING
 
 
-def pursue(rows, squares, tol, D, k, algorithm, positive, indices, values, counts):
+def pursue(rows, squares, tol, D, G, k, algorithm, positive, indices, values, counts):
     """Codes of the rows, written into the last three."""
     (n, d), m, slots, dtype = rows.shape, D.shape[0], indices.shape[1], rows.dtype
     orthogonal, ols = algorithm in ("omp", "ols"), algorithm == "ols"
@@ -35,7 +35,7 @@ def pursue(rows, squares, tol, D, k, algorithm, positive, indices, values, count
     U, V, factors = np.zeros((n, d), dtype), np.empty((n, m), dtype), np.zeros(n, dtype)
     support, held = np.zeros((n, slots), np.int64), np.zeros(n, np.int64)
     codes, estimates = np.zeros((n, slots), dtype), squares.copy()
-    mask, bits = _mask(dtype, positive), _bits(C)
+    mask, bits = mask_of(dtype, positive), bits_of(C)
     shared = rows, squares, tol, C, bits, mask, D, positive
     if orthogonal:
         some = n if positive else 0
@@ -54,7 +54,7 @@ def pursue(rows, squares, tol, D, k, algorithm, positive, indices, values, count
         if not orthogonal and step == k:
             break
         if orthogonal:
-            own = state, left, scores, _bits(scores), first, barred, rebuilt
+            own = state, left, scores, bits_of(scores), first, barred, rebuilt
             n_active = _propose_orthogonal(
                 *shared, support, codes, held, estimates, active, U, factors, *own
             )
@@ -76,14 +76,14 @@ def pursue(rows, squares, tol, D, k, algorithm, positive, indices, values, count
             _close(C, support, held, active, barred)
     for row in range(n):
         if orthogonal and not positive:
-            _solve_upper(state[1][row], state[3][row], held[row], codes[row])
+            solve_upper(state[1][row], state[3][row], held[row], codes[row])
     _store_all(support, codes, held, indices, values, counts)
 
 
 @jit
 def _store_all(support, codes, held, indices, values, counts):
     for row in range(held.size):
-        counts[row] = _store(support[row], codes[row], held[row], row, indices, values)
+        counts[row] = store(support[row], codes[row], held[row], row, indices, values)
 
 
 @jit
@@ -138,17 +138,15 @@ def _propose(
 ):
     """Steps of matching and gradient pursuit; returns how many samples go on, first in `active`."""
     m, d = D.shape
-    rounding = _ROUNDING * np.finfo(X.dtype).eps
+    rounding = ROUNDING * np.finfo(X.dtype).eps
     change = np.empty(support.shape[1], dtype=X.dtype)
     n_active = 0
     for a in range(active.size):
         row = active[a]
         count = held[row]
-        if _done(
-            estimates[row], squares[row], tol[row], X, row, D, support[row], codes[row], count
-        ):
+        if done(estimates[row], squares[row], tol[row], X, row, D, support[row], codes[row], count):
             continue
-        j = _best(bits, row, m, mask)
+        j = best(bits, row, m, mask)
         if j < 0 or abs(C[row, j]) <= rounding * np.sqrt(squares[row]):
             continue
         place = 0
@@ -279,7 +277,7 @@ def _propose_orthogonal(
     slots = support.shape[1]
     zero = X.dtype.type(0)
     eps = np.finfo(X.dtype).eps
-    dependent = _DEPENDENT * eps
+    dependent = DEPENDENT * eps
     ols = left.shape[0] > 0
     size = slots if positive else 0
     S = np.empty((size, size), dtype=X.dtype)
@@ -289,12 +287,12 @@ def _propose_orthogonal(
     n_active = 0
     for a in range(active.size):
         row = active[a]
-        least = _ROUNDING * eps * np.sqrt(squares[row])
+        least = ROUNDING * eps * np.sqrt(squares[row])
         rebuilt[row] = False
         if tol[row] >= 0 and estimates[row] <= tol[row] * tol[row] + 1e-4 * squares[row]:
             if not positive:
-                _solve_upper(L[row], gamma[row], held[row], codes[row])
-            if _done(
+                solve_upper(L[row], gamma[row], held[row], codes[row])
+            if done(
                 estimates[row],
                 squares[row],
                 tol[row],
@@ -309,10 +307,10 @@ def _propose_orthogonal(
         while held[row] < slots:
             count = held[row]
             if ols:
-                _scores(scores, C, row, left, row, m, dependent, least)
-                j = _best(score_bits, 0, m, mask)
+                gains(scores, C, row, left, row, m, dependent, least)
+                j = best(score_bits, 0, m, mask)
             else:
-                j = _best(bits, row, m, mask)
+                j = best(bits, row, m, mask)
             if j < 0 or abs(C[row, j]) <= least:
                 break
             _orthogonalise(Q[row], L[row], pivots[row], D, j, count)
@@ -332,11 +330,11 @@ def _propose_orthogonal(
             estimates[row] -= np.float64(C[row, j]) * gamma[row, count]
             if positive:
                 codes[row, count] = zero
-                _solve_upper(L[row], gamma[row], count + 1, solution)
-                if _any_below(solution, count + 1):
+                solve_upper(L[row], gamma[row], count + 1, solution)
+                if any_below(solution, count + 1):
                     U[u, :] = 0
                     _add_atoms(U, n_active, D, support[row], codes[row], count, zero - 1)
-                    count = _refit(
+                    count = refit(
                         no_gram, D, first, support[row], codes[row], count + 1, S, work, solution,
                         barred, row,
                     )  # fmt: skip
@@ -344,7 +342,7 @@ def _propose_orthogonal(
                     _add_atoms(U, n_active, D, support[row], codes[row], count, zero + 1)
                     factors[n_active] = 1
                     rebuilt[row] = True
-                    estimates[row] = _residual_square(X, row, D, support[row], codes[row], count)
+                    estimates[row] = residual_square(X, row, D, support[row], codes[row], count)
                     for p in range(count):
                         _orthogonalise(Q[row], L[row], pivots[row], D, support[row, p], p)
                         gamma[row, p] = _share(X, row, Q[row], p, pivots[row, p])

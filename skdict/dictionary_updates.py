@@ -1,0 +1,162 @@
+"""Updates of a dictionary from samples and their codes, the codes held or refitted with it.
+
+Contract::
+
+    init(components) -> state                           arrays and numbers, copyable
+    update(components, X, Z, state) -> components       unit atoms; may change `state`
+    forget(atoms, state) -> None                        these atoms are new; may change `state`
+    needs_all                                           must X be all samples at once?
+
+`X` is less the offset, of shape (n_samples, n_features); `Z` are codes in CSR, over atoms of unit
+norm. All run on the host.
+"""
+
+import numpy as np
+
+from skdict.constraints import unit_rows
+
+FORGETTING = 8.0  # power of the share of all samples seen, by which online statistics fade
+RIDGE = 1e-8  # of MOD, against the mean of the diagonal
+
+
+class Online:
+    """Block coordinate descent on what all samples so far have said (Mairal et al. 2010).
+
+    With A = sum of zᵀ z and B = sum of zᵀ x over samples:  d_j <- d_j + (B_j - A_j D) / A_jj, then
+    unit norm. When n samples become n + b, what the n have said is multiplied by
+    (n / (n + b)) ** FORGETTING, so that the sizes of batches, ragged ones included, only matter by
+    how often the codes follow the dictionary.
+
+    Mairal, Julien, et al. "Online learning for matrix factorization and sparse coding." JMLR 11
+    (2010), sections 3.2 and 3.4.3.
+    """
+
+    needs_all = False
+
+    def __init__(self, positive=False):
+        self.positive = positive
+
+    def init(self, components):
+        m, d = components.shape
+        zeros = np.zeros((m, m), components.dtype), np.zeros((m, d), components.dtype)
+        return {"codes": zeros[0], "samples": zeros[1], "n": 0}
+
+    def update(self, components, X, Z, state):
+        n, b = state["n"], X.shape[0]
+        fading = (n / (n + b)) ** FORGETTING
+        A, B = state["codes"], state["samples"]
+        A *= fading
+        A += (Z.T @ Z).toarray()
+        B *= fading
+        B += Z.T @ X
+        state["n"] = n + b
+        D = components.copy()
+        for j in np.flatnonzero(A.diagonal() > 0):
+            D[j] = _unit(D[j] + (B[j] - A[j] @ D) / A[j, j], self.positive, D[j])
+        return D
+
+    def forget(self, atoms, state):
+        state["codes"][atoms, :] = state["codes"][:, atoms] = 0
+        state["samples"][atoms, :] = 0
+
+
+class _Whole:
+    """What updates by all samples share: they remember nothing."""
+
+    needs_all = True
+
+    def __init__(self, positive=False):
+        self.positive = positive
+
+    def init(self, components):
+        return {}
+
+    def forget(self, atoms, state):
+        """Nothing."""
+
+
+class MOD(_Whole):
+    """The method of optimal directions: least squares for all atoms at once.
+
+    D = (Zᵀ Z)⁺ Zᵀ X, then unit norm. Engan, Kjersti, et al. "Method of optimal directions for frame
+    design." ICASSP (1999).
+    """
+
+    def update(self, components, X, Z, state):
+        A = (Z.T @ Z).toarray().astype(np.float64)
+        used = np.flatnonzero(A.diagonal() > 0)
+        D = components.copy()
+        if used.size:
+            A = A[np.ix_(used, used)]
+            A[np.diag_indices_from(A)] += RIDGE * A.trace() / used.size
+            solution = np.linalg.solve(A, (Z.T @ X)[used].astype(np.float64))
+            for j, row in zip(used, solution, strict=True):
+                D[j] = _unit(row.astype(D.dtype), self.positive, D[j])
+        return D
+
+
+class KSVD(_Whole):
+    """One atom after the other, with its codes, to the best rank one of what the rest leaves.
+
+    For atom j, the samples I that use it and E = X_I - Z_I D + z_j d_j: d_j and z_j become the first
+    right singular vector of E and E d_j (Aharon et al. 2006). `approximate`: one power step, d_j
+    along Eᵀ z_j, then z_j = E d_j (Rubinstein et al. 2008, section 3).
+
+    Aharon, Michal, et al. "K-SVD: An algorithm for designing overcomplete dictionaries for sparse
+    representation." IEEE Transactions on Signal Processing 54.11 (2006).
+    Rubinstein, Ron, et al. "Efficient implementation of the K-SVD algorithm using batch orthogonal
+    matching pursuit." CS Technion 40.8 (2008).
+    """
+
+    def __init__(self, positive=False, positive_codes=False, approximate=False):
+        super().__init__(positive)
+        self.positive_codes = positive_codes
+        self.approximate = approximate
+
+    def update(self, components, X, Z, state):
+        D, E = components.copy(), X - Z @ components
+        columns = Z.tocsc()
+        for j in range(D.shape[0]):
+            span = slice(columns.indptr[j], columns.indptr[j + 1])
+            users, z = columns.indices[span], columns.data[span]
+            if users.size == 0:
+                continue
+            rows = E[users] + z[:, None] * D[j]
+            if self.approximate:
+                direction = z @ rows
+            else:
+                direction = _first_right(rows)
+                direction *= np.sign(z @ (rows @ direction)) or 1.0
+            D[j] = _unit(direction, self.positive, D[j])
+            z = rows @ D[j]
+            E[users] = rows - (np.maximum(z, 0) if self.positive_codes else z)[:, None] * D[j]
+        return D
+
+
+def _first_right(rows):
+    # The first right singular vector, from the smaller of the two Gram matrices.
+    if rows.shape[0] < rows.shape[1]:
+        return np.linalg.eigh(rows @ rows.T)[1][:, -1] @ rows
+    return np.linalg.eigh(rows.T @ rows)[1][:, -1]
+
+
+def _unit(atom, positive, otherwise):
+    if positive:
+        atom = np.maximum(atom, 0)
+    norm = np.linalg.norm(atom)
+    return atom / norm if norm > 0 else otherwise
+
+
+def replace(components, X, residual, unused, random, positive=False):
+    """Atoms that are unused become badly coded samples, of unit norm; returns how many did.
+
+    Samples are drawn without replacement with probability proportional to their squared residual.
+    """
+    losses = np.einsum("ij,ij->i", residual, residual, dtype=np.float64)
+    candidates = np.flatnonzero(losses > 1e-10 * max(losses.max(initial=0.0), 1e-300))
+    n = min(unused.size, candidates.size)
+    if n:
+        weights = losses[candidates] / losses[candidates].sum()
+        rows = random.choice(candidates, n, replace=False, p=weights)
+        components[unused[:n]] = unit_rows(np.maximum(X[rows], 0) if positive else X[rows])
+    return n
