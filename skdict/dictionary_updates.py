@@ -98,9 +98,9 @@ class MOD(_Whole):
 class KSVD(_Whole):
     """One atom after the other, with its codes, to the best rank one of what the rest leaves.
 
-    For atom j, the samples I that use it and E = X_I - Z_I D + z_j d_j: d_j and z_j become the first
-    right singular vector of E and E d_j (Aharon et al. 2006). `approximate`: one power step, d_j
-    along Eᵀ z_j, then z_j = E d_j (Rubinstein et al. 2008, section 3).
+    For atom j, the samples I that use it and E = X_I - Z_I D + z_j d_j: d_j and z_j become the
+    first right singular vector of E and E d_j (Aharon et al. 2006). `approximate`: one power step,
+    d_j along Eᵀ z_j, then z_j = E d_j (Rubinstein et al. 2008, section 3).
 
     Aharon, Michal, et al. "K-SVD: An algorithm for designing overcomplete dictionaries for sparse
     representation." IEEE Transactions on Signal Processing 54.11 (2006).

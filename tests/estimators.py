@@ -8,14 +8,24 @@ import functools
 import numpy as np
 import pytest
 
-from skdict import GatedAutoencoder, MatchingPursuitCoder, SparseAutoencoder, TopKAutoencoder
+from skdict import (
+    GatedAutoencoder,
+    LassoCoder,
+    MatchingPursuitCoder,
+    SparseAutoencoder,
+    ThresholdCoder,
+    TopKAutoencoder,
+)
 
 DEFAULTS = {
     SparseAutoencoder: {"alpha": 0.3},
     TopKAutoencoder: {"k": 3},
     GatedAutoencoder: {"alpha": 0.3},
     MatchingPursuitCoder: {"k": 3},
+    LassoCoder: {"alpha": 0.3},
+    ThresholdCoder: {"k": 3},
 }
+CODERS = [MatchingPursuitCoder, LassoCoder, ThresholdCoder]
 ESTIMATORS = list(DEFAULTS)
 AUTOENCODERS = [SparseAutoencoder, TopKAutoencoder, GatedAutoencoder]
 

@@ -1,9 +1,10 @@
 """Penalised least squares over a given or a learned dictionary.
 
-Tibshirani, "Regression shrinkage and selection via the lasso", J. R. Stat. Soc. B 58 (1996); Friedman
-et al., "Pathwise coordinate optimization", Ann. Appl. Stat. 1 (2007).
+Tibshirani, "Regression shrinkage and selection via the lasso", J. R. Stat. Soc. B 58 (1996);
+Friedman et al., "Pathwise coordinate optimization", Ann. Appl. Stat. 1 (2007).
 """
 
+import math
 import warnings
 
 import numpy as np
@@ -15,11 +16,10 @@ from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import asarray_like, is_host, namespace
 from skdict.coders._base import BaseCoder
 from skdict.kernels.dense import matmul
-from skdict.kernels.lasso import PENALTIES, lasso
+from skdict.kernels.lasso import POWERS, in_units, lasso
 from skdict.terms import CodePenalty, Reconstruction
 
 GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
-POWERS = {"l1": 1, "mcp": 1, "lp": 1.5, "l0": 2, "log": 2}  # of the unit of X, in alpha
 ROUNDS = 6  # products of residuals with the dictionary that a sample takes without one
 
 
@@ -52,7 +52,13 @@ class Lasso:
         if self.first is not None:
             first = asarray_like(self.first.toarray(), X, X.dtype)
         centred = X - params["decoder_bias"]
-        *arrays, unfinished = lasso(centred, D, *self.settings, first, gram)
+        # In a unit of their own, so that squares neither overflow nor vanish.
+        unit = math.ldexp(1.0, math.frexp(float(namespace(X).max(namespace(X).abs(centred))))[1])
+        alpha, penalty, width, *how = self.settings
+        settings = in_units(alpha, penalty, unit), penalty, width / unit, *how
+        first = None if first is None else first / unit
+        *arrays, unfinished = lasso(centred / unit, D, *settings, first, gram)
+        arrays[2] = arrays[2] * unit
         if unfinished:
             _warn_unfinished(self.settings, unfinished, X.shape[0])
         return {"codes": codes.SparseCodes(*arrays, D.shape[0])}, None
@@ -104,9 +110,9 @@ class LassoCoder(BaseCoder):
     alpha : float, default=1.0
         Weight of the penalty, in units of X.
     penalty : {"l1", "log", "mcp", "lp", "l0"}, default="l1"
-        rho: |z|; log(1 + |z|); the minimax concave penalty with gamma = 3, |z| - z² / (6 alpha) up to
-        3 alpha and constant from there; the root of |z|; or 1 for every code. Of the many minima
-        that there are with all but the first, one is found.
+        rho: |z|; log(1 + |z|); the minimax concave penalty with gamma = 3, which is
+        |z| - z² / (6 alpha) up to 3 alpha and constant from there; the root of |z|; or 1 for every
+        code. Of the many minima that there are with all but the first, one is found.
     gap_tol : float, default=1e-4
         A sample is done once its duality gap, a bound on what it could still gain, is at most this
         times half its squared norm; with a penalty that is not convex, once no code moves by more
@@ -140,8 +146,8 @@ class LassoCoder(BaseCoder):
     batch_size : int, default=256
         Samples per update, and per slice of `partial_fit`; updates that need all samples ignore it.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 updates, in 6 to 1,000 passes; 50 where a pass
-        is one update.
+        Passes over the data. "auto" makes about 4,000 updates, in 6 to 1,000 passes, and 50 where a
+        pass is one update.
     learning_rate : float, default=0.002
         Of Adam, with ``dict_update="gradient"``; the next two belong to it too.
     warmup : int, default=100
@@ -199,8 +205,8 @@ class LassoCoder(BaseCoder):
     ----------
     .. [1] Mairal, Julien, et al. "Online learning for matrix factorization and sparse coding."
        Journal of Machine Learning Research 11 (2010), section 3.
-    .. [2] O'Neill, Charles, et al. "Compute Optimal Inference and Provable Amortisation Gap in Sparse
-       Autoencoders." arXiv 2411.13117 (2024), section 3.
+    .. [2] O'Neill, Charles, et al. "Compute Optimal Inference and Provable Amortisation Gap in
+       Sparse Autoencoders." arXiv 2411.13117 (2024), section 3.
 
     Examples
     --------
@@ -217,8 +223,8 @@ class LassoCoder(BaseCoder):
 
     _parameter_constraints = {
         **BaseCoder._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "penalty": [StrOptions(set(PENALTIES))],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "penalty": [StrOptions(set(POWERS))],
         "gap_tol": [Interval(Real, 0, None, closed="left")],
         "max_sweeps": [Interval(Integral, 1, None, closed="left")],
         "algorithm": [StrOptions({"cd", "fista"})],
@@ -305,8 +311,8 @@ class LassoCoder(BaseCoder):
         shape = np.shape(X)[0], self.components_.shape[0]
         if first.shape != shape or not np.isfinite(first.data).all():
             raise ValueError(
-                f"{type(self).__name__}: code_init has shape {first.shape}, but finite codes of shape "
-                f"{shape} are needed, a row for each of X and a column for each atom."
+                f"{type(self).__name__}: code_init has shape {first.shape}, but finite codes of "
+                f"shape {shape} are needed, a row for each of X and a column for each atom."
             )
         self._first = first
         try:
@@ -315,7 +321,7 @@ class LassoCoder(BaseCoder):
             del self._first
 
     def _parts(self, n_components, unit):
-        weight = float(self.alpha) / unit ** POWERS[self.penalty]
+        weight = in_units(float(self.alpha), self.penalty, unit)
         how = self.positive, float(self.gap_tol), self.max_sweeps, self.algorithm, self.precompute
         encoder = Lasso(weight, self.penalty, 1 / unit, *how)
         encoder.first = getattr(self, "_first", None)

@@ -85,8 +85,8 @@ class MatchingPursuitCoder(BaseCoder):
     Each step selects the atom that correlates most with what is left of the sample. ``"omp"`` then
     refits the codes of all selected atoms by least squares [2]_; ``"mp"`` only adds the correlation
     to the code of the new one [1]_; ``"gradient"`` moves the codes of all selected atoms along the
-    gradient as far as is best [3]_. ``"ols"`` refits like ``"omp"``, but selects the atom with which
-    least squares leaves the smallest residual. Atoms of a learned dictionary have unit norm.
+    gradient as far as is best [3]_. ``"ols"`` refits like ``"omp"``, but selects the atom with
+    which least squares leaves the smallest residual. Atoms of a learned dictionary have unit norm.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ class MatchingPursuitCoder(BaseCoder):
     batch_size : int, default=256
         Samples per update, and per slice of `partial_fit`; updates that need all samples ignore it.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 4,000 updates, in 6 to 1,000 passes; 50 where a pass
-        is one update.
+        Passes over the data. "auto" makes about 4,000 updates, in 6 to 1,000 passes, and 50 where a
+        pass is one update.
     learning_rate : float, default=0.002
         Of Adam, with ``dict_update="gradient"``; the next two belong to it too.
     warmup : int, default=100

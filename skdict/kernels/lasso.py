@@ -3,7 +3,7 @@
 from skdict.backend import namespace
 from skdict.kernels import implementation
 
-PENALTIES = ("l1", "log", "mcp", "lp", "l0")
+POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the data, in alpha
 
 
 def lasso(
@@ -21,10 +21,10 @@ def lasso(
 ):
     """Codes z of each row x of X: minima of ``|x - z D|² / 2 + alpha sum_j rho(z_j)``.
 
-    rho is |z| (``"l1"``), log(1 + |z| / width) (``"log"``), the minimax concave penalty with gamma = 3
-    (``"mcp"``: |z| - z² / (2 gamma alpha) up to gamma alpha, then constant), |z|^1/2 (``"lp"``), or
-    1 where z is not zero (``"l0"``). All but the first have many local minima, of which that found
-    from `first` is returned.
+    rho is |z| (``"l1"``), log(1 + |z| / width) (``"log"``), the minimax concave penalty with
+    gamma = 3 (``"mcp"``: |z| - z² / (2 gamma alpha) up to gamma alpha, then constant), |z|^1/2
+    (``"lp"``), or 1 where z is not zero (``"l0"``). All but the first have many local minima, of
+    which that found from `first` is returned.
 
     - ``"cd"``: coordinate descent in sweeps over a working set, which grows by the atoms that
       violate the conditions of optimality most.
@@ -60,5 +60,11 @@ def lasso(
         Samples that were given up.
     """
     kernels = implementation("lasso", namespace(X))
-    arguments = alpha, penalty, width, positive, gap_tol, max_sweeps, algorithm
+    arguments = float(alpha), penalty, float(width), positive, gap_tol, max_sweeps, algorithm
     return kernels.lasso(X, D, *arguments, first, gram)
+
+
+def in_units(alpha, penalty, unit):
+    """The alpha for data divided by `unit` that gives codes divided by it."""
+    power = unit ** POWERS[penalty]
+    return alpha / power if power > 0 else float("inf")

@@ -12,10 +12,10 @@ import numpy as np
 
 from skdict.kernels import lasso_reference, threads
 from skdict.kernels._jit import jit
-from skdict.kernels.lasso import PENALTIES
 from skdict.kernels.lasso_reference import GAMMA
 from skdict.kernels.pursuit_parts_cpu import subtract
 
+KINDS = ("l1", "log", "mcp", "lp", "l0")
 _ROWS = 256
 _ENTRIES = 1 << 23  # correlations of a block, at most
 _FIRST = 16  # atoms that a working set begins with; it at least doubles
@@ -36,7 +36,7 @@ def lasso(
     gram=None,
 ):
     n, m = X.shape[0], D.shape[0]
-    kind = PENALTIES.index(penalty)
+    kind = KINDS.index(penalty)
     curvatures = np.einsum("ij,ij->i", D, D)
     rows_of = min(_ROWS, max(32, _ENTRIES // m)) if gram is None else _ROWS
     parts = [None] * -(-n // rows_of)

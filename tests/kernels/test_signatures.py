@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-KERNELS = ("topk", "products", "adam", "pursuit")
+KERNELS = ("topk", "products", "adam", "pursuit", "lasso", "refit")
 
 
 def public_functions(module):

@@ -1,0 +1,139 @@
+"""What is particular to LassoCoder."""
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from estimators import data, small
+from sklearn.base import clone
+from sklearn.decomposition import sparse_encode
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+
+from skdict import LassoCoder, SparseAutoencoder
+from skdict.datasets import make_superposition
+from skdict.metrics import dictionary_match, mean_l0
+
+
+def atoms(n_components=12, n_features=6, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n_components, n_features)) * rng.uniform(0.3, 3, (n_components, 1))
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("algorithm", ["cd", "fista"])
+def test_agrees_with_scikit_learn(positive, algorithm):
+    # Catches an alpha in units of training, or atoms that are normalised.
+    X, D = data(), atoms()
+    ours = LassoCoder(
+        alpha=0.7, dictionary=D, positive=positive, algorithm=algorithm, gap_tol=1e-10,
+        max_sweeps=100_000,
+    ).fit(X)  # fmt: skip
+    expected = sparse_encode(
+        X, D, algorithm="lasso_cd", alpha=0.7, positive=positive, max_iter=100_000
+    )
+    residuals = [np.sum((X - Z @ D) ** 2) / 2 for Z in (ours.transform(X), expected)]
+    sizes = [0.7 * np.abs(Z).sum() for Z in (ours.transform(X), expected)]
+    assert residuals[0] + sizes[0] <= (residuals[1] + sizes[1]) * (1 + 1e-6)
+    np.testing.assert_allclose(residuals[0] + sizes[0], residuals[1] + sizes[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "log", "mcp", "lp", "l0"])
+def test_penalties(penalty):
+    # Catches a penalty that is not what its name says: less shrinkage at the same support.
+    X, D, Z = make_superposition(300, 24, 16, 2, noise=0.02, random_state=0)
+    coder = LassoCoder(alpha=0.1, penalty=penalty, dictionary=D, positive=True).fit(X)
+    found = coder.transform(X)
+    assert found.min() >= 0
+    large = (Z > 0.5) & (found > 0)
+    lost = np.mean(Z[large] - found[large])
+    limits = {"l1": (0.05, 0.2), "mcp": (-0.05, 0.04), "l0": (-0.03, 0.03)}
+    low, high = limits.get(penalty, (-0.02, 0.1))
+    assert low < lost < high
+    assert large.sum() > 0.8 * np.sum(Z > 0.5)
+
+
+def test_alpha_is_in_units_of_the_data():
+    # Catches an alpha in units of training with a given dictionary, and absolute thresholds.
+    X, D = data(), atoms()
+    Z = LassoCoder(alpha=0.5, dictionary=D).fit(X).transform(X)
+    for size in (1e-9, 2.0**300, 2.0**-300):
+        coder = LassoCoder(alpha=0.5 * size, dictionary=D).fit(X)
+        np.testing.assert_allclose(coder.transform(X * size) / size, Z, rtol=1e-6, atol=1e-9)
+
+
+def test_learned_atoms_and_alpha_in_units_of_the_data():
+    # Catches an alpha that training divides wrongly: codes scale with X and alpha.
+    X = data(200)
+    one = small(LassoCoder, alpha=0.5).fit(X)
+    other = small(LassoCoder, alpha=0.5 * 1024).fit(X * 1024)
+    np.testing.assert_allclose(one.components_, other.components_, atol=1e-6)
+    np.testing.assert_allclose(other.transform(X * 1024) / 1024, one.transform(X), atol=1e-6)
+    assert 0 < mean_l0(one.transform(X)) < 16
+
+
+def test_code_init():
+    # Catches codes to begin with that are lost, mixed up between blocks, or kept afterwards.
+    X, D = data(5000), atoms(40)
+    coder = LassoCoder(alpha=0.3, dictionary=D, sparse_output=True).fit(X)
+    Z = coder.transform(X)
+    impatient = LassoCoder(
+        alpha=0.3, dictionary=D, sparse_output=True, max_sweeps=1, gap_tol=1.01e-4
+    ).fit(X)
+    again = impatient.transform(X, code_init=Z)  # no warning: nothing is left to do
+    np.testing.assert_allclose(again.toarray(), Z.toarray(), atol=1e-3)
+    with pytest.warns(ConvergenceWarning, match="did not reach gap_tol=.*Raise max_sweeps"):
+        impatient.transform(X)
+    dense = coder.transform(X, code_init=Z.toarray())
+    np.testing.assert_array_equal(dense.toarray(), coder.transform(X, code_init=Z).toarray())
+    for wrong in (Z[:-1], Z[:, :-1], sp.csr_array(Z) * np.nan):
+        with pytest.raises(ValueError, match="code_init has shape"):
+            coder.transform(X, code_init=wrong)
+
+
+def test_codes_of_an_autoencoder_to_begin_with():
+    # Catches a warm start in other units, and codes that get worse with inference over the atoms.
+    X = data(400)
+    sae = small(SparseAutoencoder, max_iter=30).fit(X)
+    alpha = sae.alpha * sae.scale_
+    coder = LassoCoder(alpha=alpha, dictionary=FrozenEstimator(sae), positive=True).fit(X)
+
+    def objective(Z):
+        rest = X - sae.inverse_transform(Z)
+        return np.sum(rest**2, axis=1) / 2 + alpha * Z.sum(axis=1)
+
+    first, best = sae.transform(X), coder.transform(X, code_init=sae.transform(X))
+    assert np.all(objective(best) <= objective(first) * (1 + 1e-9))
+    cold = objective(coder.transform(X))
+    np.testing.assert_allclose(objective(best), cold, rtol=1e-3, atol=1e-6)
+
+
+def test_a_dictionary_is_learned():
+    # Catches atoms that do not follow the codes.
+    X, D, _ = make_superposition(4000, 24, 16, 2, random_state=0)
+    coder = LassoCoder(24, alpha=0.1, positive=True, max_iter=20, random_state=0).fit(X)
+    assert dictionary_match(coder.components_, D).recovery_rate > 0.8
+    assert coder.loss_curve_[-1] < 0.8 * coder.loss_curve_[0]
+
+
+def test_grid_search_and_pickle(tmp_path):
+    # Catches state that a clone or a pickle does not carry.
+    X = data(150)
+    search = GridSearchCV(LassoCoder(dictionary=atoms()), {"alpha": [0.1, 1.0]}, cv=2).fit(X)
+    assert search.best_params_ == {"alpha": 0.1}
+    joblib.dump(search.best_estimator_, tmp_path / "coder")
+    again = joblib.load(tmp_path / "coder")
+    np.testing.assert_array_equal(again.transform(X), search.best_estimator_.transform(X))
+    assert clone(again).get_params()["alpha"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alpha", 0), ("alpha", -1.0), ("alpha", np.nan), ("penalty", "l2"), ("gap_tol", -1)]
+    + [("max_sweeps", 0), ("algorithm", "lars"), ("precompute", "yes")],
+)
+def test_parameters_out_of_range(name, value):
+    # Catches a value that is found out by an error of NumPy's.
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of LassoCoder"):
+        LassoCoder(**{name: value}).fit(data())
