@@ -15,7 +15,7 @@ from skdict import codes
 from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import asarray_like, is_host, namespace
 from skdict.coders._base import BaseCoder
-from skdict.kernels.dense import matmul
+from skdict.kernels.dense import gram
 from skdict.kernels.lasso import POWERS, in_units, lasso
 from skdict.terms import CodePenalty, Reconstruction
 
@@ -84,7 +84,7 @@ class Lasso:
         if pays == "auto":
             fits = is_host(namespace(D)) and m * m * D.dtype.itemsize <= GRAM_BYTES
             pays = fits and m <= 2 * ROUNDS * n_samples and self.settings[-1] == "cd"
-        return matmul(D, D.T) if pays else None
+        return gram(D) if pays else None
 
 
 def _warn_unfinished(settings, unfinished, n_samples):

@@ -9,7 +9,7 @@ from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import is_host, namespace
 from skdict.coders._base import BaseCoder
 from skdict.constraints import norms_and_units
-from skdict.kernels.dense import matmul
+from skdict.kernels.dense import gram
 from skdict.kernels.pursuit import pursuit
 from skdict.terms import Reconstruction
 
@@ -64,7 +64,7 @@ class Pursuit:
         pays = self.precompute
         if pays == "auto":
             pays = is_host(namespace(components)) and gram_pays(D, n_samples, self.k)
-        return norms, D, matmul(D, D.T) if pays else None
+        return norms, D, gram(D) if pays else None
 
 
 def gram_pays(D, n_samples, k):

@@ -10,6 +10,8 @@ from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
+_GRAM_ROWS = 512
+_MIRROR = 64  # rows and columns that are copied to the other side of a symmetric matrix at a time
 _FEW_ROWS = 64  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
@@ -34,6 +36,25 @@ def matmul(A, B, out=None):
     else:
         pool.blocks(rows, n, tile_rows(n, d, m))
     return out
+
+
+def gram(D):
+    """``D @ D.T``; on the host the products of rows with those before them, and their mirror."""
+    xp, m = namespace(D), D.shape[0]
+    if not is_host(xp):
+        return D @ D.T
+    G = xp.empty((m, m), dtype=D.dtype)
+
+    def rows(start, stop):
+        xp.matmul(D[start:stop], D[:stop].T, out=G[start:stop, :stop])
+        for begin in range(0, start, _MIRROR):
+            end = min(begin + _MIRROR, start)
+            for first in range(start, stop, _MIRROR):
+                last = min(first + _MIRROR, stop)
+                G[begin:end, first:last] = G[first:last, begin:end].T
+
+    threads.current().blocks(rows, m, _GRAM_ROWS, m * m * D.shape[1] // 2)
+    return G
 
 
 def product_tiles(A, B, consume):
