@@ -223,9 +223,18 @@ def learners(X, seed):
         import spams
 
         columns = np.asfortranarray(X.T)
-        found["spams"] = lambda: spams.trainDL(
-            columns, K=m, lambda1=k, mode=3, iter=1000, batchsize=512, verbose=False, numThreads=2
-        ).T
+        found["spams"] = lambda: (
+            spams.trainDL(
+                columns,
+                K=m,
+                lambda1=k,
+                mode=3,
+                iter=1000,
+                batchsize=512,
+                verbose=False,
+                numThreads=2,
+            ).T
+        )
     except ImportError as error:
         print(f"missing: {error}")
     try:

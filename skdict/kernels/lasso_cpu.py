@@ -206,9 +206,7 @@ def _gap(C, first, origin, row, Z, square, alpha, positive):
 
 
 @jit
-def _working_set(
-    C, row, Z, curvatures, alpha, kind, width, positive, sizes, chosen, sizes_of, left
-):
+def _working_set(C, row, Z, curvatures, alpha, kind, width, positive, sizes, chosen, sizes_of):
     # Atoms with codes, and of those that would get one the most eager; none if there are none.
     m = Z.shape[1]
     held = 0
@@ -224,8 +222,8 @@ def _working_set(
                 chosen[held + eager] = j
                 sizes_of[eager] = abs(C[row, j]) / np.sqrt(w)
                 eager += 1
-    if eager == 0 and sizes[row] == -1:
-        return 0
+    if eager == 0 and sizes[row] == -1 and kind != 0:
+        return 0  # and no code has moved since; of l1 the gap decides
     most = max(_FIRST, held)
     if eager > most:
         least = np.partition(sizes_of[:eager], eager - most)[eager - most]

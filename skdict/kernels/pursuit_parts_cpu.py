@@ -145,7 +145,9 @@ def refit(G, D, first, support, codes, count, S, work, solution, barred, row):
         barred[row, newest] = barred[row, newest] or support[leaving] == newest
         for p in range(leaving, count - 1):
             support[p], codes[p] = support[p + 1], codes[p + 1]
-            S[p, :], S[:, p] = S[p + 1, :].copy(), S[:, p + 1].copy()
+            S[p, :] = S[p + 1, :]
+        for p in range(leaving, count - 1):
+            S[:, p] = S[:, p + 1]
         count -= 1
     return count
 

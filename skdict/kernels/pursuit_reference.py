@@ -166,7 +166,8 @@ def _positive(x, D, k, tol, ols):
         left = _distances(D, support)
         if ols:
             dependent = left <= DEPENDENT * _eps(x)
-            scores = xp.where(dependent, xp.zeros_like(c), scores * scores / left)
+            safe = xp.where(dependent, xp.ones_like(left), left)
+            scores = xp.where(dependent, xp.zeros_like(c), scores * scores / safe)
         for j in support + barred:
             scores[j] = 0.0
         j = int(xp.argmax(scores))

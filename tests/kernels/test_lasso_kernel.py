@@ -62,7 +62,10 @@ def objective(X, D, Z, alpha, penalty, width=1.0):
 @pytest.mark.parametrize("positive", [False, True])
 @settings(max_examples=40)
 @given(
-    v=st.floats(-6, 6), alpha=st.floats(0.05, 3), curvature=st.floats(0.1, 4), width=st.floats(0.2, 3)
+    v=st.floats(-6, 6),
+    alpha=st.floats(0.05, 3),
+    curvature=st.floats(0.1, 4),
+    width=st.floats(0.2, 3),
 )
 def test_prox_is_the_minimum(penalty, positive, v, alpha, curvature, width):
     # would catch: a wrong root, a threshold between local minima, a penalty of other strength

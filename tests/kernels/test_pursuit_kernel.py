@@ -131,7 +131,7 @@ def test_residual_tol_stops_at_the_first_step_below(implementation, problem, how
     for i, x in enumerate(X):
         sizes = [np.linalg.norm(x - step[i] @ D) for step in steps]
         assume(not np.isclose(sizes, tol, rtol=1e-9).any())
-        if how == ("omp", True):  # k bounds its atoms: without one dropped that is its steps
+        if algorithm in ORTHOGONAL and positive:  # k bounds its atoms: without one dropped that is its steps
             chosen = np.array([step[i] != 0 for step in steps])
             assume((chosen[:-1] <= chosen[1:]).all())
         first = next((k for k in range(most + 1) if sizes[k] <= tol), most)
@@ -211,6 +211,7 @@ def test_gram_changes_nothing(implementation, problem, how):
     # would catch: two computations of one row of the Gram matrix that differ
     X, D, k = problem
     algorithm, positive = how
+    assume(algorithm != "ols" or k < X.shape[1])  # in the last direction all atoms are equal
     with_, without = (
         code(implementation, X, D, k, algorithm=algorithm, positive=positive, gram=gram)
         for gram in (True, False)
@@ -342,7 +343,9 @@ def test_larger_problems(how, mean):
     X = rng.standard_normal((60, 30)) + mean / 2
     results = []
     for kernels in (pursuit_cpu, pursuit_reference):
-        indptr, indices, values = kernels.pursuit(X, D, 30, None, *how, D @ D.T)
+        # Rounding decides between equals, which more steps of the others would lead to.
+        k = 30 if how[0] == "omp" else 12
+        indptr, indices, values = kernels.pursuit(X, D, k, None, *how, D @ D.T)
         results.append(sp.csr_array((values, indices, indptr), shape=(60, 60)).toarray())
     assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-7)
 
