@@ -16,11 +16,18 @@ from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import asarray_like, is_host, namespace
 from skdict.coders._base import BaseCoder
 from skdict.kernels.dense import gram
-from skdict.kernels.lasso import POWERS, in_units, lasso
+from skdict.kernels.lasso import lasso
 from skdict.terms import CodePenalty, Reconstruction
 
 GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
+POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the data, in alpha
 ROUNDS = 6  # products of residuals with the dictionary that a sample takes without one
+
+
+def in_units(alpha, penalty, unit):
+    """The alpha for data divided by `unit` that gives codes divided by it."""
+    power = unit ** POWERS[penalty]
+    return alpha / power if power > 0 else math.inf
 
 
 class Lasso:

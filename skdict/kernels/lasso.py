@@ -3,8 +3,6 @@
 from skdict.backend import namespace
 from skdict.kernels import implementation
 
-POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the data, in alpha
-
 
 def lasso(
     X,
@@ -62,9 +60,3 @@ def lasso(
     kernels = implementation("lasso", namespace(X))
     arguments = float(alpha), penalty, float(width), positive, gap_tol, max_sweeps, algorithm
     return kernels.lasso(X, D, *arguments, first, gram)
-
-
-def in_units(alpha, penalty, unit):
-    """The alpha for data divided by `unit` that gives codes divided by it."""
-    power = unit ** POWERS[penalty]
-    return alpha / power if power > 0 else float("inf")

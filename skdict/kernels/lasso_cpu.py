@@ -19,6 +19,8 @@ KINDS = ("l1", "log", "mcp", "lp", "l0")
 _ROWS = 256
 _ENTRIES = 1 << 23  # correlations of a block, at most
 _FIRST = 16  # atoms that a working set begins with; it at least doubles
+_SWEEPS = 5  # of coordinate descent between Newton steps
+_MOST_NEWTON = 256  # codes for which they are made
 _INNER = 0.3  # share of the tolerance that is left for atoms outside of the working set
 
 
@@ -239,8 +241,15 @@ def _working_set(C, row, Z, curvatures, alpha, kind, width, positive, sizes, cho
 
 @jit
 def _sweep(S, c, z, count, alpha, kind, width, positive, tol, square, most):
-    """Coordinate descent in place of z and c, until nothing moves; returns the sweeps made."""
+    """Coordinate descent in place of z and c, until nothing moves; returns the sweeps made.
+
+    With l1, sweeps find signs and Newton steps what the codes of these signs are: coherent atoms
+    make the former slow.
+    """
     limit = _INNER * tol * square
+    work = np.empty((count if kind == 0 else 0, count), dtype=S.dtype)
+    chosen = np.empty(count, dtype=np.int64)
+    change_of = np.empty(count, dtype=S.dtype)
     for sweep in range(most):
         moved = 0.0
         for p in range(count):
@@ -254,9 +263,92 @@ def _sweep(S, c, z, count, alpha, kind, width, positive, tol, square, most):
                 for q in range(np.uint64(count)):
                     c[q] -= change * S[u, q]
                 moved += np.float64(change) * change * w
-        if moved <= limit * 0.01:
+        still = moved <= limit * 0.01
+        if kind == 0 and (still or sweep % _SWEEPS == _SWEEPS - 1):
+            _newton(S, c, z, count, alpha, work, chosen, change_of)
+        if still:
             return sweep + 1
     return most
+
+
+@jit
+def _newton(S, c, z, count, alpha, work, chosen, change):
+    """Steps to the minimum for the signs that z has, each as far as none of them changes.
+
+    Where atoms depend on each other, a step leaves the reconstruction and lowers the penalty, until
+    one of them has no code left.
+    """
+    for _ in range(2 * count):
+        held = 0
+        for p in range(count):
+            if z[p] != 0:
+                chosen[held] = p
+                held += 1
+        if held == 0 or held > _MOST_NEWTON:
+            return
+        bounded = _newton_step(S, c, z, held, alpha, work, chosen, change)
+        part, first = z.dtype.type(1), -1
+        for i in range(held):
+            old, by = z[chosen[i]], change[i]
+            if old * by < 0 and (first < 0 and not bounded or -old / by < part):
+                part, first = -old / by, i
+        if first < 0 and not bounded:
+            return
+        for i in range(held):
+            p = chosen[i]
+            by = -z[p] if i == first else part * change[i]
+            if by != 0:
+                z[p] += by
+                u = np.uint64(p)
+                for q in range(np.uint64(count)):
+                    c[q] -= by * S[u, q]
+        if first < 0:
+            return
+
+
+@jit
+def _newton_step(S, c, z, held, alpha, work, chosen, change):
+    """S change = c - alpha sign(z) on the support, by Cholesky: True; where that is singular, False
+    and a change that S maps to zero."""
+    eps = np.finfo(S.dtype).eps
+    for i in range(held):
+        p = chosen[i]
+        for j in range(i):
+            value = S[p, chosen[j]]
+            for e in range(j):
+                value -= work[i, e] * work[j, e]
+            work[i, j] = value / work[j, j]
+        value = S[p, p]
+        for e in range(i):
+            value -= work[i, e] * work[i, e]
+        if value <= 64 * eps * S[p, p]:
+            for j in range(i):
+                change[j] = -work[i, j]
+            _back(work, change, i)
+            change[i] = 1
+            slope = 0.0
+            for j in range(i + 1):
+                slope += change[j] if z[chosen[j]] > 0 else -change[j]
+            for j in range(held):
+                change[j] = 0 if j > i else (-change[j] if slope > 0 else change[j])
+            return False
+        work[i, i] = np.sqrt(value)
+        value = c[p] - (alpha if z[p] > 0 else -alpha)
+        for e in range(i):
+            value -= work[i, e] * change[e]
+        change[i] = value / work[i, i]
+    _back(work, change, held)
+    return True
+
+
+@jit
+def _back(work, change, count):
+    # The transposed half of a Cholesky solution, in place.
+    for i in range(count - 1, -1, -1):
+        value = change[i]
+        for e in range(i + 1, count):
+            value -= work[e, i] * change[e]
+        change[i] = value / work[i, i]
 
 
 @jit

@@ -36,7 +36,7 @@ def _descend(X, D, Z, alpha, penalty, width, positive, gap_tol, max_sweeps):
     for sweep in range(max_sweeps + 1):
         before = xp.asarray(Z, copy=True)
         if penalty == "l1":
-            open_ = duality_gap(X, D, Z, alpha, positive) > gap_tol * squares / 2
+            open_ = _duality_gap(X, D, Z, alpha, positive) > gap_tol * squares / 2
         elif sweep == 0:
             open_ = squares > 0
         if sweep == max_sweeps or not bool(xp.any(open_)):
@@ -48,7 +48,7 @@ def _descend(X, D, Z, alpha, penalty, width, positive, gap_tol, max_sweeps):
                 Z[:, j] = 0
                 continue
             v = Z[:, j] + R @ D[j, :] / w
-            new = xp.where(open_, prox(v, alpha / w, penalty, width, positive, alpha), Z[:, j])
+            new = xp.where(open_, _prox(v, alpha / w, penalty, width, positive, alpha), Z[:, j])
             R = R - (new - Z[:, j])[:, None] * D[j, :]
             Z[:, j] = new
         if penalty != "l1":
@@ -66,13 +66,13 @@ def _fista(X, D, Z, alpha, penalty, width, positive, gap_tol, max_sweeps):
     Y, t, moved = Z, xp.ones_like(squares), squares
     for step in range(max_sweeps + 1):
         if penalty == "l1" and (step % EVERY == 0 or step == max_sweeps):
-            open_ = duality_gap(X, D, Z, alpha, positive) > gap_tol * squares / 2
+            open_ = _duality_gap(X, D, Z, alpha, positive) > gap_tol * squares / 2
         elif penalty != "l1":
             open_ = squares > 0 if step == 0 else open_ & (moved > gap_tol * squares)
         if step == max_sweeps or not bool(xp.any(open_)):
             break
         V = Y - (Y @ D - X) @ D.T / L
-        new = xp.where(open_[:, None], prox(V, alpha / L, penalty, width, positive, alpha), Z)
+        new = xp.where(open_[:, None], _prox(V, alpha / L, penalty, width, positive, alpha), Z)
         uphill = _dots(Y - new, new - Z) > 0
         t = xp.where(uphill, xp.ones_like(t), t)
         next_t = (1 + xp.sqrt(1 + 4 * t * t)) / 2
@@ -82,7 +82,7 @@ def _fista(X, D, Z, alpha, penalty, width, positive, gap_tol, max_sweeps):
     return Z, open_
 
 
-def duality_gap(X, D, Z, alpha, positive):
+def _duality_gap(X, D, Z, alpha, positive):
     """Of l1, for each sample: what Z can be worse than the best codes at most."""
     xp = namespace(X)
     R = X - Z @ D
@@ -96,7 +96,7 @@ def duality_gap(X, D, Z, alpha, positive):
     return primal - (_dots(X, X) - _dots(rest, rest)) / 2
 
 
-def prox(v, weight, penalty, width, positive, alpha):
+def _prox(v, weight, penalty, width, positive, alpha):
     """Minimum over z of ``(z - v)² / 2 + weight rho(z)``, entry by entry.
 
     Non-convex penalties: the global one. `alpha` enters the minimax concave penalty itself.

@@ -171,7 +171,8 @@ def orthogonal(
         if ols:
             _diagonal(left, G)
         if positive:
-            first[0, :] = C[row, :]
+            for i in range(m):
+                first[0, i] = C[row, i]
             barred[:] = False
         while count < k:
             if tol[row] >= 0 and estimate <= tol[row] * tol[row] + 1e-4 * square:
@@ -204,7 +205,8 @@ def orthogonal(
                     count = refit(
                         G, D, first, support, codes, count + 1, S, work, solution, barred, 0
                     )
-                    C[row, :] = first[0, :]
+                    for i in range(m):
+                        C[row, i] = first[0, i]
                     if ols:
                         _diagonal(left, G)
                     estimate = square

@@ -10,8 +10,9 @@ from sklearn.linear_model import Lasso
 from strategies import streams
 
 from skdict.backend import to_numpy
-from skdict.kernels.lasso import POWERS, in_units, lasso
-from skdict.kernels.lasso_reference import GAMMA, duality_gap, prox
+from skdict.coders.lasso import POWERS, in_units
+from skdict.kernels.lasso import lasso
+from skdict.kernels.lasso_reference import GAMMA, _duality_gap, _prox
 from skdict.kernels.threads import use_threads
 
 FEWER = settings(max_examples=25)
@@ -70,7 +71,7 @@ def objective(X, D, Z, alpha, penalty, width=1.0):
 def test_prox_is_the_minimum(penalty, positive, v, alpha, curvature, width):
     # would catch: a wrong root, a threshold between local minima, a penalty of other strength
     weight = alpha / curvature
-    z = prox(np.array([v]), weight, penalty, width, positive, alpha)
+    z = _prox(np.array([v]), weight, penalty, width, positive, alpha)
     grid = np.append(np.linspace(0.0 if positive else -8, 8, 200_001), [0.0, *z])[:, None]
 
     def value(z):
@@ -101,7 +102,7 @@ def test_conditions_of_optimality(implementation, problem, form, positive):
     assert positive or (correlations >= -alpha - slack).all()
     assert_allclose(correlations[Z != 0], alpha * np.sign(Z[Z != 0]), atol=slack)
     assert not positive or (Z >= 0).all()
-    gaps = duality_gap(X, D, Z, alpha, positive)
+    gaps = _duality_gap(X, D, Z, alpha, positive)
     assert (gaps <= 1e-12 * np.sum(X**2, axis=1) / 2 + 1e-14).all()
 
 
@@ -135,7 +136,7 @@ def test_no_single_code_can_be_better(implementation, penalty, problem, gram, po
     for j, w in enumerate(curvatures):
         v = Z[:, j] + (X - Z @ D) @ D[j] / w
         other = Z.copy()
-        other[:, j] = prox(v, alpha / w, penalty, 1.0, positive, alpha)
+        other[:, j] = _prox(v, alpha / w, penalty, 1.0, positive, alpha)
         assert (objective(X, D, other, alpha, penalty) >= best - 1e-7 * (1 + best)).all()
 
 
