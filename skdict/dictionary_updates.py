@@ -2,7 +2,7 @@
 
 Contract::
 
-    init(components) -> state                           arrays and numbers, copyable
+    init(components, n_seen) -> state                   arrays and numbers, copyable
     update(components, X, Z, state) -> components       unit atoms; may change `state`
     forget(atoms, state) -> None                        these atoms are new; may change `state`
     needs_all                                           must X be all samples at once?
@@ -36,17 +36,27 @@ class Online:
     def __init__(self, positive=False):
         self.positive = positive
 
-    def init(self, components):
+    def init(self, components, n_seen=0):
         m, d = components.shape
         zeros = np.zeros((m, m), components.dtype), np.zeros((m, d), components.dtype)
-        return {"codes": zeros[0], "samples": zeros[1], "n": 0}
+        return {"codes": zeros[0], "samples": zeros[1], "n": n_seen, "first": n_seen > 0}
 
     def update(self, components, X, Z, state):
         n, b = state["n"], X.shape[0]
         fading = (n / (n + b)) ** FORGETTING
         A, B = state["codes"], state["samples"]
+        new = (Z.T @ Z).toarray()
+        if state.pop("first", False):
+            # Atoms of an earlier training, whose statistics are gone: as if those samples that had
+            # not faded yet had used each by itself, as often as these use it, or the usual one.
+            used = np.maximum(
+                new.diagonal(), new.trace() / max(1, np.count_nonzero(new.diagonal()))
+            )
+            weight = used * n / (b * (1 + FORGETTING))
+            A[np.diag_indices_from(A)] = weight
+            B[...] = weight[:, None] * components
         A *= fading
-        A += (Z.T @ Z).toarray()
+        A += new
         B *= fading
         B += Z.T @ X
         state["n"] = n + b
@@ -68,7 +78,7 @@ class _Whole:
     def __init__(self, positive=False):
         self.positive = positive
 
-    def init(self, components):
+    def init(self, components, n_seen=0):
         return {}
 
     def forget(self, atoms, state):

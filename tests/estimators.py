@@ -36,13 +36,19 @@ def small(cls, **changes):
     return cls(**{**shared, "dead_after": 300, **DEFAULTS[cls], **changes})
 
 
-def _each(classes):
-    makers = [functools.partial(small, cls) for cls in classes]
+def _each(classes, by_gradient=False):
+    makers = [
+        functools.partial(small, cls, dict_update="gradient")
+        if by_gradient and cls in CODERS
+        else functools.partial(small, cls)
+        for cls in classes
+    ]
     return pytest.mark.parametrize("make", makers, ids=[cls.__name__ for cls in classes])
 
 
 each_estimator = _each(ESTIMATORS)
 each_autoencoder = _each(AUTOENCODERS)
+each_by_gradient = _each(ESTIMATORS, by_gradient=True)
 
 
 def data(n_samples=120, n_features=6, dtype="float64", seed=0):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from estimators import ESTIMATORS, data, fitted, small
+from estimators import CODERS, ESTIMATORS, data, fitted, small
 
 import skdict
 from skdict import (
@@ -87,9 +87,9 @@ def test_attributes_section_names_what_a_fit_leaves(cls):
     X = pd.DataFrame(data(), columns=list("abcdef"))
     exist = set(fitted(small(cls).fit(X)))
     documented = set(entries(cls, "Attributes"))
-    if cls is MatchingPursuitCoder:
+    if cls in CODERS:
         learned = small(SparseAutoencoder)
-        given = cls(k=2, dictionary=learned).fit(X)
+        given = cls(dictionary=learned).fit(X)
         assert set(fitted(given)) == exist | {"dictionary_"}
         exist |= {"dictionary_"}
     assert documented == exist

@@ -119,7 +119,8 @@ class BaseCoder(BaseDictionaryEstimator):
         state = super()._start(X, order, random, warm, held_scale)
         update = self._update()
         if update is not None:
-            state.optimizer = update.init(state.params["components"])
+            n_seen = self.n_steps_ * self.batch_size if warm else 0
+            state.optimizer = update.init(state.params["components"], n_seen)
         return state
 
     def _resume(self, X, fresh):

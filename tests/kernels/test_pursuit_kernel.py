@@ -131,7 +131,9 @@ def test_residual_tol_stops_at_the_first_step_below(implementation, problem, how
     for i, x in enumerate(X):
         sizes = [np.linalg.norm(x - step[i] @ D) for step in steps]
         assume(not np.isclose(sizes, tol, rtol=1e-9).any())
-        if algorithm in ORTHOGONAL and positive:  # k bounds its atoms: without one dropped that is its steps
+        if (
+            algorithm in ORTHOGONAL and positive
+        ):  # k bounds its atoms: without one dropped that is its steps
             chosen = np.array([step[i] != 0 for step in steps])
             assume((chosen[:-1] <= chosen[1:]).all())
         first = next((k for k in range(most + 1) if sizes[k] <= tol), most)
