@@ -47,8 +47,8 @@ class Online:
         A, B = state["codes"], state["samples"]
         new = (Z.T @ Z).toarray()
         if state.pop("first", False):
-            # Atoms of an earlier training, whose statistics are gone: as if those samples that had
-            # not faded yet had used each by itself, as often as these use it, or the usual one.
+            # Atoms of an earlier training, whose statistics are gone: as if samples that had not
+            # faded yet had used each by itself, as often as these use it, or the usual one.
             used = np.maximum(
                 new.diagonal(), new.trace() / max(1, np.count_nonzero(new.diagonal()))
             )

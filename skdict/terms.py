@@ -129,7 +129,8 @@ class CodePenalty:
     rho as in :func:`skdict.kernels.lasso.lasso`.
     """
 
-    def __init__(self, alpha, penalty, width=1.0):
+    def __init__(self, alpha, penalty, width=1.0, head="codes"):
+        self.head = head
         self.alpha = alpha
         self.penalty = penalty
         self.width = width
@@ -138,7 +139,7 @@ class CodePenalty:
         return None
 
     def __call__(self, X, heads, params, held, grads):
-        Z = codes.entries(heads["codes"])
+        Z = codes.entries(heads[self.head])
         xp = namespace(Z)
         Z, end = xp.abs(Z), GAMMA * self.alpha
         if self.penalty == "log":

@@ -20,6 +20,8 @@ library, and the held-out share of variance explained when all are coded by the 
 three seeds, two threads.
 """
 
+# ruff: noqa: E402
+
 import os
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -98,8 +98,8 @@ def _by_products(
     while active.size:
         for_active = active[: active.size]
         _rounds(
-            G, rows, squares, C, first, Z, D, curvatures, alpha, kind, width, positive, tol, left, sizes,
-            for_active, done, none,
+            G, rows, squares, C, first, Z, D, curvatures, alpha, kind, width, positive, tol,
+            left, sizes, for_active, done, none,
         )  # fmt: skip
         active = active[~done[active] & (left[active] > 0)]
         R = rows[active] - Z[active] @ D
@@ -122,8 +122,8 @@ def _by_gram(
 
 @jit
 def _rounds(
-    G, X, squares, C, first, Z, D, curvatures, alpha, kind, width, positive, tol, left, sizes, active, done,
-    work,
+    G, X, squares, C, first, Z, D, curvatures, alpha, kind, width, positive, tol, left, sizes,
+    active, done, work,
 ):  # fmt: skip
     """Rounds of samples: all that are needed with a Gram matrix, else one of each.
 
@@ -191,7 +191,7 @@ def _inner(G, D, i, j):
 
 @jit
 def _gap(C, first, origin, row, Z, square, alpha, positive):
-    # From correlations alone: |r|² = |x|² - z a - z c, with a those of the sample, c of the residual.
+    # From correlations a of the sample and c of the residual alone: |r|² = |x|² - z a - z c.
     largest, size, with_sample, with_residual = 0.0, 0.0, 0.0, 0.0
     for j in range(Z.shape[1]):
         c = np.float64(C[row, j])
@@ -290,7 +290,7 @@ def _newton(S, c, z, count, alpha, work, chosen, change):
         part, first = z.dtype.type(1), -1
         for i in range(held):
             old, by = z[chosen[i]], change[i]
-            if old * by < 0 and (first < 0 and not bounded or -old / by < part):
+            if old * by < 0 and ((first < 0 and not bounded) or -old / by < part):
                 part, first = -old / by, i
         if first < 0 and not bounded:
             return

@@ -330,10 +330,8 @@ def test_a_refit_forgets_the_dictionary_estimator():
 def test_dict_init():
     # Catches a start that nothing reads; its atoms are normalised, since learned atoms are.
     X, D = data(), atoms_of_any_norm()
-    coder = MatchingPursuitCoder(
-        k=2, dict_init=D, max_iter=1, learning_rate=1e-12, dict_update="gradient"
-    )
-    coder.fit(X)
+    held = {"max_iter": 1, "learning_rate": 1e-12, "dict_update": "gradient"}
+    coder = MatchingPursuitCoder(k=2, dict_init=D, **held).fit(X)
     unit = D / np.linalg.norm(D, axis=1, keepdims=True)
     np.testing.assert_allclose(coder.components_, unit, atol=1e-8)
 
