@@ -15,7 +15,7 @@ import numpy as np
 
 from skdict.constraints import unit_rows
 
-FORGETTING = 8.0  # power of the share of all samples seen, by which online statistics fade
+FORGETTING = 30.0  # power of the share of all samples seen, by which online statistics fade
 RIDGE = 1e-8  # of MOD, against the mean of the diagonal
 
 

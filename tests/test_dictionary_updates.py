@@ -1,5 +1,7 @@
 """Updates of a dictionary with the codes held: none makes the reconstruction worse."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -73,7 +75,7 @@ def test_online_statistics_do_not_know_of_batches(problem, cuts, power):
     update, state = Online(), Online().init(D)
     before, dictionary_updates.FORGETTING = dictionary_updates.FORGETTING, power
     try:
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in itertools.pairwise(edges):
             update.update(D.copy(), X[start:stop], sp.csr_array(Z[start:stop]), state)
     finally:
         dictionary_updates.FORGETTING = before

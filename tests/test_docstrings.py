@@ -11,7 +11,6 @@ from estimators import CODERS, ESTIMATORS, data, fitted, small
 
 import skdict
 from skdict import (
-    MatchingPursuitCoder,
     SparseAutoencoder,
     datasets,
     metrics,

@@ -130,8 +130,16 @@ def test_grid_search_and_pickle(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("alpha", 0), ("alpha", -1.0), ("alpha", np.nan), ("penalty", "l2"), ("gap_tol", -1)]
-    + [("max_sweeps", 0), ("algorithm", "lars"), ("precompute", "yes")],
+    [
+        ("alpha", 0),
+        ("alpha", -1.0),
+        ("alpha", np.nan),
+        ("penalty", "l2"),
+        ("gap_tol", -1),
+        ("max_sweeps", 0),
+        ("algorithm", "lars"),
+        ("precompute", "yes"),
+    ],
 )
 def test_parameters_out_of_range(name, value):
     # Catches a value that is found out by an error of NumPy's.
