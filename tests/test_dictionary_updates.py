@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import streams, unit_dictionary
 
@@ -92,8 +92,7 @@ def test_mod_is_least_squares(problem):
     # would catch: a system of other samples, rows that are mixed up
     X, D, Z = problem
     used = Z.any(axis=0)
-    if np.linalg.matrix_rank(Z[:, used]) < used.sum() or np.linalg.cond(Z[:, used]) > 1e3:
-        return
+    assume(used.any() and np.linalg.cond(Z[:, used]) < 1e3)
     new = MOD().update(D.copy(), X, sp.csr_array(Z), {})[used]
     best = np.linalg.lstsq(Z[:, used], X)[0]
     norms = np.linalg.norm(best, axis=1)

@@ -1,6 +1,7 @@
 """What all coders share: a given dictionary, an offset, and first atoms from the data."""
 
 import copy
+import math
 
 import numpy as np
 from sklearn.base import clone
@@ -23,6 +24,7 @@ from skdict.constraints import unit_rows
 from skdict.dictionary_updates import KSVD, MOD, Online
 
 WHOLE_PASSES = 50  # that max_iter="auto" makes where a pass is one update
+ONLINE_UPDATES, FEWEST_PASSES = 1000, 6  # that it makes online
 
 
 class BaseCoder(BaseDictionaryEstimator):
@@ -106,9 +108,12 @@ class BaseCoder(BaseDictionaryEstimator):
         return settings._replace(batch_size=n_samples) if whole else settings
 
     def _n_passes(self, steps_per_pass):
-        if self.max_iter == "auto" and steps_per_pass == 1 and self._update() is not None:
+        update = self._update()
+        if self.max_iter != "auto" or update is None:
+            return super()._n_passes(steps_per_pass)
+        if update.needs_all:
             return WHOLE_PASSES
-        return super()._n_passes(steps_per_pass)
+        return max(FEWEST_PASSES, math.ceil(ONLINE_UPDATES / steps_per_pass))
 
     def _start(self, X, order, random, warm, held_scale=None):
         if self.dict_update != "gradient" and not is_host(namespace(X)):
