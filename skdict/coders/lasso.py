@@ -153,8 +153,8 @@ class LassoCoder(BaseCoder):
     batch_size : int, default=256
         Samples per update, and per slice of `partial_fit`; updates that need all samples ignore it.
     max_iter : int or "auto", default="auto"
-        Passes over the data. "auto" makes about 1,000 online updates, or 4,000 by the gradient, in at
-        least 6 passes, and 50 passes where each is one update.
+        Passes over the data. "auto" makes about 1,000 online updates, or 4,000 by the gradient, in
+        at least 6 passes, and 50 passes where each is one update.
     learning_rate : float, default=0.002
         Of Adam, with ``dict_update="gradient"``; the next two belong to it too.
     warmup : int, default=100
