@@ -311,7 +311,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _warn_if_clipped(self):
         n_components, k = self._n_components(), getattr(self, "k", None)
-        if k is not None and k > n_components:
+        if k is not None and k > n_components and getattr(self, "threshold", None) is None:
             warnings.warn(
                 f"{type(self).__name__}: k={k} exceeds n_components={n_components}; "
                 f"using k={n_components}.",

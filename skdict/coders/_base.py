@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 from sklearn.base import clone
@@ -24,6 +25,7 @@ from skdict.constraints import unit_rows
 from skdict.dictionary_updates import KSVD, MOD, Online
 
 WHOLE_PASSES = 50  # that max_iter="auto" makes where a pass is one update
+LOOK_AT = 1000  # rows, for codes that can only be zero
 ONLINE_UPDATES, FEWEST_PASSES = 1000, 6  # that it makes online
 
 
@@ -175,7 +177,26 @@ class BaseCoder(BaseDictionaryEstimator):
         self.dead_latents_ = xp.zeros_like(self.components_[:, 0], dtype=xp.bool)
         self.loss_curve_, self.history_ = [], {}
         self.n_iter_ = self.n_steps_ = 0
+        rows = asarray_like(to_numpy(X[:LOOK_AT, :]), X, dtype) - self.decoder_bias_
+        self._warn_if_too_large(rows, self.components_, stacklevel=6)
         return True
+
+    def _warn_if_too_large(self, rows, components, stacklevel):
+        """Say so where no code of these rows, less the offset, can be other than zero."""
+
+    def _warn_if_silent(self, state, X, epochs, learning_rate):
+        if epochs and epochs[-1].l0 == 0:
+            rows = training.standardise(X[:LOOK_AT, :], state) - state.params["decoder_bias"]
+            self._warn_if_too_large(rows * state.scale, state.params["components"], stacklevel=7)
+
+    def _warn_too_large(self, name, largest, stacklevel):
+        if getattr(self, name) >= largest > 0:
+            warnings.warn(
+                f"{type(self).__name__}: {name}={getattr(self, name)} makes all codes zero, as does"
+                f" any from {largest:.4g} on. Choose a smaller one; its unit is that of X.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
 
     def _fitted_dictionary(self, X, earlier):
         if earlier is None:

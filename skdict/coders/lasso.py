@@ -327,6 +327,12 @@ class LassoCoder(BaseCoder):
         finally:
             del self._first
 
+    def _warn_if_too_large(self, rows, components, stacklevel):
+        if self.penalty == "l1":
+            C = rows @ components.T
+            largest = float((C if self.positive else abs(C)).max())
+            self._warn_too_large("alpha", largest, stacklevel)
+
     def _parts(self, n_components, unit):
         weight = in_units(float(self.alpha), self.penalty, unit)
         how = self.positive, float(self.gap_tol), self.max_sweeps, self.algorithm, self.precompute

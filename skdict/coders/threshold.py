@@ -4,7 +4,7 @@ from skdict import codes
 from skdict._sklearn import Integral, Interval, Real
 from skdict.backend import namespace
 from skdict.coders._base import BaseCoder
-from skdict.constraints import norms_and_units
+from skdict.constraints import norms_and_units, unit_rows
 from skdict.kernels.dense import product_tiles
 from skdict.kernels.refit import refit
 from skdict.kernels.topk import topk
@@ -226,6 +226,12 @@ class ThresholdCoder(BaseCoder):
         self.k = k
         self.threshold = threshold
         self.refit = refit
+
+    def _warn_if_too_large(self, rows, components, stacklevel):
+        if self.threshold is not None:
+            C = rows @ unit_rows(components).T
+            largest = float((C if self.positive else abs(C)).max())
+            self._warn_too_large("threshold", largest, stacklevel)
 
     def _parts(self, n_components, unit):
         if self.k is None and self.threshold is None:

@@ -1,5 +1,7 @@
 """What is particular to LassoCoder."""
 
+import re
+
 import joblib
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
-from skdict import LassoCoder, SparseAutoencoder
+from skdict import LassoCoder, SparseAutoencoder, ThresholdCoder
 from skdict.datasets import make_superposition
 from skdict.metrics import dictionary_match, mean_l0
 
@@ -145,3 +147,24 @@ def test_parameters_out_of_range(name, value):
     # Catches a value that is found out by an error of NumPy's.
     with pytest.raises(ValueError, match=f"The '{name}' parameter of LassoCoder"):
         LassoCoder(**{name: value}).fit(data())
+
+
+@pytest.mark.parametrize("cls, name", [(LassoCoder, "alpha"), (ThresholdCoder, "threshold")])
+@pytest.mark.parametrize("given", [False, True])
+def test_codes_that_can_only_be_zero(cls, name, given, recwarn):
+    # Catches silence about a penalty that nothing passes, and a wrong bound in the warning.
+    X, D = data(), atoms()
+    D = D / np.linalg.norm(D, axis=1, keepdims=True)
+    params = {"dictionary": D} if given else {"max_iter": 2, "n_components": 8, "random_state": 0}
+    with pytest.warns(
+        UserWarning, match=rf"{cls.__name__}: {name}=1000.* from ([\d.]+) on"
+    ) as seen:
+        cls(**{name: 1000.0}, **params).fit(X)
+    assert len(seen) == 1 and seen[0].filename == __file__
+    if given:
+        bound = float(re.search("from ([\\d.]+) on", str(seen[0].message))[1])
+        assert bound == pytest.approx(np.abs(X @ D.T).max(), rel=1e-3)
+        assert not cls(**{name: 1.001 * bound}, dictionary=D).fit(X).transform(X).any()
+        recwarn.clear()
+        assert cls(**{name: 0.9 * bound}, dictionary=D).fit(X).transform(X).any()
+        assert not recwarn
