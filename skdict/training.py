@@ -158,9 +158,9 @@ def _alternate(state, X, encoder, terms, settings):
     context = Context(step=state.step)
     loss, _, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory)
     Z = heads["codes"]
-    centred, D = X - params["decoder_bias"], params["components"]
+    centred = to_numpy(X - params["decoder_bias"])
     matrix = sp.csr_array(codes.to_csr(Z), shape=Z.shape)
-    D[...] = update.update(D, centred, matrix, state.optimizer)
+    D = update.update(to_numpy(params["components"]), centred, matrix, state.optimizer)
     n_fired = codes.n_fired(Z)
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     unused = np.flatnonzero(state.silent_for >= (1 if update.needs_all else settings.dead_after))
@@ -171,6 +171,8 @@ def _alternate(state, X, encoder, terms, settings):
         )
         update.forget(unused[:n_replaced], state.optimizer)
         state.silent_for[unused[:n_replaced]] = 0
+    atoms = params["components"]
+    atoms[...] = asarray_like(D, atoms, atoms.dtype)
     state.step += 1
     state.n_seen += n_samples
     return loss, int(n_fired.sum()) / n_samples

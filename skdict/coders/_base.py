@@ -16,7 +16,6 @@ from skdict.backend import (
     asarray_like,
     computation_dtype,
     is_array_api_obj,
-    is_host,
     namespace,
     take_rows,
     to_numpy,
@@ -118,16 +117,11 @@ class BaseCoder(BaseDictionaryEstimator):
         return max(FEWEST_PASSES, math.ceil(ONLINE_UPDATES / steps_per_pass))
 
     def _start(self, X, order, random, warm, held_scale=None):
-        if self.dict_update != "gradient" and not is_host(namespace(X)):
-            raise ValueError(
-                f"{type(self).__name__}: dict_update={self.dict_update!r} computes on the host, "
-                "but X lies elsewhere. Set dict_update='gradient', or pass a NumPy array."
-            )
         state = super()._start(X, order, random, warm, held_scale)
         update = self._update()
         if update is not None:
             n_seen = self.n_steps_ * self.batch_size if warm else 0
-            state.optimizer = update.init(state.params["components"], n_seen)
+            state.optimizer = update.init(to_numpy(state.params["components"]), n_seen)
         return state
 
     def _resume(self, X, fresh):
@@ -177,7 +171,10 @@ class BaseCoder(BaseDictionaryEstimator):
         self.dead_latents_ = xp.zeros_like(self.components_[:, 0], dtype=xp.bool)
         self.loss_curve_, self.history_ = [], {}
         self.n_iter_ = self.n_steps_ = 0
-        rows = asarray_like(to_numpy(X[:LOOK_AT, :]), X, dtype) - self.decoder_bias_
+        rows = (
+            asarray_like(to_numpy(take_rows(X, slice(0, min(LOOK_AT, X.shape[0])))), X, dtype)
+            - self.decoder_bias_
+        )
         self._warn_if_too_large(rows, self.components_, stacklevel=6)
         return True
 
@@ -186,7 +183,10 @@ class BaseCoder(BaseDictionaryEstimator):
 
     def _warn_if_silent(self, state, X, epochs, learning_rate):
         if epochs and epochs[-1].l0 == 0:
-            rows = training.standardise(X[:LOOK_AT, :], state) - state.params["decoder_bias"]
+            rows = (
+                training.standardise(take_rows(X, slice(0, min(LOOK_AT, X.shape[0]))), state)
+                - state.params["decoder_bias"]
+            )
             self._warn_if_too_large(rows * state.scale, state.params["components"], stacklevel=7)
 
     def _warn_too_large(self, name, largest, stacklevel):

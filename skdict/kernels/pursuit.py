@@ -1,4 +1,4 @@
-"""Greedy pursuit: matching pursuit and orthogonal matching pursuit of a batch of samples."""
+"""Greedy pursuit of a batch of samples."""
 
 from skdict.backend import namespace
 from skdict.kernels import implementation
@@ -9,13 +9,18 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
 
     Every step selects the atom with the largest absolute correlation with the residual (the largest
     positive one if `positive`; the lowest index among equal ones), until `k` steps are made
-    (``"mp"``) or `k` atoms held (``"omp"``), or the norm of the residual is at most `residual_tol`,
-    or nothing is left to select.
+    (``"mp"``, ``"gradient"``) or `k` atoms held (``"omp"``, ``"ols"``), or the norm of the residual
+    is at most `residual_tol`, or nothing is left to select.
 
     - ``"mp"`` (Mallat & Zhang 1993) adds the correlation to the code and may select an atom again.
     - ``"omp"`` (Pati et al. 1993) refits the codes on all selected atoms by least squares, or by
       non-negative least squares if `positive`, which may drop atoms again; an atom that depends on
       those already selected is passed over.
+    - ``"ols"`` (Chen, Billings & Luo 1989) refits likewise, but selects the atom with which least
+      squares leaves the smallest residual: the largest squared correlation over the squared
+      distance of the atom to the span of those already selected.
+    - ``"gradient"`` (Blumensath & Davies 2008) moves the codes of all selected atoms along the
+      gradient by the step that leaves least, cut off at zero if `positive`.
 
     Parameters
     ----------
@@ -25,7 +30,7 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     k : int or None
         None: no limit on the steps.
     residual_tol : float or None
-    algorithm : {"mp", "omp"}
+    algorithm : {"mp", "omp", "ols", "gradient"}
     positive : bool
     gram : array of shape (m, m), optional
         ``D @ D.T``, where it pays to have it.
