@@ -271,6 +271,11 @@ class BaseCoder(BaseDictionaryEstimator):
                 f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
                 f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
             )
+        if not namespace(atoms).any(atoms != 0):
+            raise ValueError(
+                f"{type(self).__name__}: all {atoms.shape[0]} atoms of {parameter} are zero, so "
+                "they can code nothing. Pass atoms with non-zero entries."
+            )
 
 
 def non_negative_atoms(params):

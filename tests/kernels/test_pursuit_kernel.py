@@ -84,6 +84,30 @@ def test_equals_the_definition(implementation, problem, how, gram):
     assert_allclose(Z, expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("how", ALGORITHMS)
+def test_hundreds_of_small_problems_by_brute_force(how, gram):
+    # would catch: a rare path, such as an atom that leaves a support and comes back
+    algorithm, positive = how
+    rng = np.random.default_rng(20)
+    n_checked = 0
+    for _ in range(300):
+        d, m = rng.integers(3, 9), rng.integers(2, 17)
+        x, D = rng.standard_normal((1, d)), unit_dictionary(rng, m, d)
+        k = int(rng.integers(1, min(m, d)))
+        expected = greedy(x[0], D, k, algorithm, positive)
+        if expected is None:
+            continue
+        (indptr, indices, values) = pursuit_cpu.pursuit(
+            x, D, k, None, algorithm, positive, D @ D.T if gram else None
+        )
+        assert indptr[-1] == np.count_nonzero(expected)
+        assert_array_equal(indices, np.flatnonzero(expected))
+        assert_allclose(values, expected[indices], rtol=1e-6, atol=1e-9)
+        n_checked += 1
+    assert n_checked > 200
+
+
 @FEWER
 @given(problem=pursuit_problems())
 def test_omp_equals_scikit_learn(implementation, problem):
