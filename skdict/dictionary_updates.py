@@ -157,11 +157,17 @@ def _unit(atom, positive, otherwise):
     return atom / norm if norm > 0 else otherwise
 
 
-def replace(components, X, residual, unused, random, positive=False):
+def replace(components, X, reconstruction, unused, random, positive=False):
     """Atoms that are unused become badly coded samples, of unit norm; returns how many did.
 
-    Samples are drawn without replacement with probability proportional to their squared residual.
+    Samples are drawn without replacement with probability proportional to what remains of them
+    after the best multiple of their reconstruction: codes that an update has outdated leave
+    samples that one atom has just been fitted to, and a second one must not become the same.
     """
+    along = np.einsum("ij,ij->i", X, reconstruction)
+    squares = np.einsum("ij,ij->i", reconstruction, reconstruction)
+    scale = along / np.where(squares > 0, squares, 1)
+    residual = X - scale[:, None] * reconstruction
     losses = np.einsum("ij,ij->i", residual, residual, dtype=np.float64)
     candidates = np.flatnonzero(losses > 1e-10 * max(losses.max(initial=0.0), 1e-300))
     n = min(unused.size, candidates.size)

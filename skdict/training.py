@@ -165,9 +165,8 @@ def _alternate(state, X, encoder, terms, settings):
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     unused = np.flatnonzero(state.silent_for >= (1 if update.needs_all else settings.dead_after))
     if unused.size:
-        residual = centred - matrix @ D
         n_replaced = dictionary_updates.replace(
-            D, centred, residual, unused, state.random, update.positive
+            D, centred, matrix @ D, unused, state.random, update.positive
         )
         update.forget(unused[:n_replaced], state.optimizer)
         state.silent_for[unused[:n_replaced]] = 0

@@ -126,15 +126,16 @@ def test_positive_atoms(make, problem):
 
 
 def test_replaced_atoms_are_badly_coded_samples():
-    # would catch: samples that are coded well already, or one sample for two atoms
+    # would catch: samples that are coded well already, one sample for two atoms, or for one that it made
     rng = np.random.default_rng(0)
     X, D = rng.standard_normal((30, 6)), unit_dictionary(rng, 5, 6)
-    residual = np.where(np.arange(30)[:, None] < 4, X, 0)
+    coded = np.where(np.arange(30)[:, None] < 4, 0, X)
+    coded[10:] *= rng.uniform(0.1, 2, (20, 1))  # by codes that an update has outdated
     new = D.copy()
-    assert replace(new, X, residual, np.array([1, 3, 4]), rng) == 3
+    assert replace(new, X, coded, np.array([1, 3, 4]), rng) == 3
     np.testing.assert_array_equal(new[[0, 2]], D[[0, 2]])
     units = X[:4] / np.linalg.norm(X[:4], axis=1, keepdims=True)
     cosines = new[[1, 3, 4]] @ units.T
     np.testing.assert_allclose(cosines.max(axis=1), 1)
     assert len(set(cosines.argmax(axis=1))) == 3
-    assert replace(new, X, np.zeros_like(X), np.array([1]), rng) == 0
+    assert replace(new, X, X, np.array([1]), rng) == 0

@@ -1,7 +1,7 @@
 """Sparse coders of five libraries on the same data in one run: time, residual, supports.
 
     pip install -r doc/benchmarks/requirements-coders.txt
-    python doc/benchmarks/coders.py [--data FOLDER] [--parts pursuit threads large learning]
+    python doc/benchmarks/coders.py [--data FOLDER] [--parts pursuit lasso threads large learning]
 
 Part "pursuit": n samples of d features, sums of 16 of m unit atoms with normal codes, coded with k
 atoms each over the true dictionary, on one thread; the Gram matrix belongs to the time of those who
@@ -12,6 +12,10 @@ support is that of scikit-learn's `orthogonal_mp_gram` in float64. SPAMS' `omp` 
 OLS, so its residual is to be read beside that of skdict's; dictlearn computes in float64 only. For
 SPAMS in float32 eps=0 must be given: without, it stops at once. Of orthogonal-matching-pursuit-gpu,
 the algorithm that its authors call fastest, on the CPU.
+
+Part "lasso": the same samples, and the alpha with which scikit-learn's codes of the first 200 have
+about k entries. "excess" is the mean of the objective over that of the best codes found, less one;
+skdict and scikit-learn stop at a relative duality gap of 1e-4, SPAMS follows the path to the end.
 
 Part "threads": samples per second of skdict on two threads, against two processes with one each.
 Part "large": time and memory of 100,000 samples over 16,384 atoms.
@@ -39,10 +43,11 @@ import time
 import warnings
 
 import numpy as np
+import scipy.sparse
 import threadpoolctl
 from sklearn.linear_model import orthogonal_mp_gram
 
-from skdict import MatchingPursuitCoder
+from skdict import LassoCoder, MatchingPursuitCoder
 from skdict.metrics import explained_variance
 
 CASES = [  # samples, features, atoms, k
@@ -53,6 +58,7 @@ CASES = [  # samples, features, atoms, k
 ]
 PLANTED = 16
 LARGE = (100_000, 256, 16_384, 32)
+LASSO_CASES = [(2000, 256, 1024, 16), (400, 512, 2048, 64)]
 SLOW = ("scikit-learn", "omp-gpu")  # timed in fewer rounds
 PACKAGES = ("numpy", "numba", "scikit-learn", "spams-bin", "dictlearn", "torch")
 
@@ -137,6 +143,63 @@ def pursuits(case, dtype, rounds):
         print(
             f"    {name:18}{1e6 * statistics.median(seconds) / n:9.1f}"
             f"{statistics.median(ratios):9.2f}{residual.mean():11.2e}{same:8.1%}",
+            flush=True,
+        )
+
+
+def objective(X, D, Z, alpha):
+    Z = Z.toarray() if hasattr(Z, "toarray") else np.asarray(Z)
+    Z, X, D = (A.astype(np.float64) for A in (Z, X, D))
+    return np.sum((X - Z @ D) ** 2, axis=1) / 2 + alpha * np.abs(Z).sum(axis=1)
+
+
+def lassos(case, dtype, rounds):
+    from sklearn.decomposition import sparse_encode
+
+    n, d, m, k = case
+    X, D = planted(n, d, m, dtype)
+    few = X[:200].astype(np.float64), D.astype(np.float64)
+    low, high = 0.0, float(np.abs(few[0] @ few[1].T).max())
+    for _ in range(8):
+        alpha = (low + high) / 2
+        Z = sparse_encode(*few, algorithm="lasso_cd", alpha=alpha)
+        low, high = (alpha, high) if np.count_nonzero(Z) > k * len(Z) else (low, alpha)
+    calls = {}
+    for algorithm in ("cd", "fista"):
+        fitted = LassoCoder(
+            alpha=alpha, algorithm=algorithm, dictionary=D, sparse_output=True, n_jobs=1
+        ).fit(X[:1])
+        calls[f"skdict {algorithm}"] = lambda fitted=fitted: fitted.transform(X)
+    try:
+        import spams
+
+        columns, atoms = np.asfortranarray(X.T), np.asfortranarray(D.T)
+        calls["spams lasso"] = lambda: (
+            spams.lasso(columns, atoms, lambda1=alpha, mode=2, numThreads=1).T
+        )
+    except ImportError as error:
+        print(f"missing: {error}")
+    calls["scikit-learn"] = lambda: sparse_encode(X, D, algorithm="lasso_cd", alpha=alpha)
+    times, found = {}, {}
+    for turn in range(rounds):
+        for name, call in calls.items():
+            if name.startswith(SLOW) and turn >= max(1, rounds // 3):
+                continue
+            if turn == 0:
+                found[name] = call()
+            begin = time.perf_counter()
+            call()
+            times.setdefault(name, []).append(time.perf_counter() - begin)
+    reached = {name: objective(X, D, Z, alpha) for name, Z in found.items()}
+    best = np.min(list(reached.values()), axis=0)
+    print(f"\n{n} samples, {d} features, {m} atoms, alpha {alpha:.3g}, {dtype}, {rounds} rounds")
+    print(f"    {'':18}{'us':>9}{'times':>9}{'excess':>11}{'L0':>8}")
+    for name, seconds in times.items():
+        ratios = [s / own for s, own in zip(seconds, times["skdict cd"], strict=False)]
+        print(
+            f"    {name:18}{1e6 * statistics.median(seconds) / n:9.1f}"
+            f"{statistics.median(ratios):9.2f}{np.mean(reached[name] / best - 1):11.1e}"
+            f"{np.count_nonzero(scipy.sparse.csr_array(found[name]).data) / n:8.1f}",
             flush=True,
         )
 
@@ -295,7 +358,7 @@ def learning(folder, seeds=3):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parts = ["pursuit", "threads", "large", "learning"]
+    parts = ["pursuit", "lasso", "threads", "large", "learning"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", nargs="+", type=int, default=range(len(CASES)))
@@ -313,6 +376,9 @@ def main():
         for case in given.cases if "pursuit" in given.parts else ():
             for dtype in ("float32", "float64"):
                 pursuits(CASES[case], dtype, given.rounds)
+        for case in LASSO_CASES if "lasso" in given.parts else ():
+            for dtype in ("float32", "float64"):
+                lassos(case, dtype, given.rounds)
     if "threads" in given.parts:
         threads(given.rounds)
     with threadpoolctl.threadpool_limits(2):

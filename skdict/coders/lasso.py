@@ -61,8 +61,9 @@ class Lasso:
         centred = X - params["decoder_bias"]
         # In a unit of their own, so that squares neither overflow nor vanish.
         unit = math.ldexp(1.0, math.frexp(float(namespace(X).max(namespace(X).abs(centred))))[1])
-        alpha, penalty, width, *how = self.settings
-        settings = in_units(alpha, penalty, unit), penalty, width / unit, *how
+        alpha, penalty, width, *how, algorithm = self.settings
+        algorithm = algorithm if is_host(namespace(X)) else "fista"
+        settings = in_units(alpha, penalty, unit), penalty, width / unit, *how, algorithm
         first = None if first is None else first / unit
         *arrays, unfinished = lasso(centred / unit, D, *settings, first, gram)
         arrays[2] = arrays[2] * unit
@@ -128,6 +129,7 @@ class LassoCoder(BaseCoder):
         Sweeps, or gradient steps, after which a sample is given up with a warning.
     algorithm : {"cd", "fista"}, default="cd"
         Coordinate descent over working sets, or accelerated gradient steps of all samples at once.
+        Other arrays than NumPy's are always coded by the latter.
     precompute : bool or "auto", default="auto"
         Let ``"cd"`` compute with the Gram matrix of the atoms, or with residuals. "auto": with it,
         where there are enough samples and it has no more than 1 GiB.
