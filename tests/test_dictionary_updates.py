@@ -126,7 +126,7 @@ def test_positive_atoms(make, problem):
 
 
 def test_replaced_atoms_are_badly_coded_samples():
-    # would catch: samples that are coded well already, one sample for two atoms, or for one that it made
+    # would catch: well coded samples, one sample for two atoms, or for one that was fitted to it
     rng = np.random.default_rng(0)
     X, D = rng.standard_normal((30, 6)), unit_dictionary(rng, 5, 6)
     coded = np.where(np.arange(30)[:, None] < 4, 0, X)
