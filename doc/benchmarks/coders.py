@@ -3,7 +3,7 @@
     pip install -r doc/benchmarks/requirements-coders.txt
     python doc/benchmarks/coders.py [--data FOLDER] [--parts pursuit lasso threads large learning]
 
-Part "pursuit": n samples of d features, sums of 16 of m unit atoms with normal codes, coded with k
+Part "pursuit": n samples of d features, sums of k of m unit atoms with normal codes, coded with k
 atoms each over the true dictionary, on one thread; the Gram matrix belongs to the time of those who
 form one. The libraries take turns, each with an untimed call before the first timed one; "us" is
 the median time per sample, "times" the median over rounds of the ratio to skdict's OMP in the same
@@ -13,9 +13,10 @@ OLS, so its residual is to be read beside that of skdict's; dictlearn computes i
 SPAMS in float32 eps=0 must be given: without, it stops at once. Of orthogonal-matching-pursuit-gpu,
 the algorithm that its authors call fastest, on the CPU.
 
-Part "lasso": the same samples, and the alpha with which scikit-learn's codes of the first 200 have
-about k entries. "excess" is the mean of the objective over that of the best codes found, less one;
-skdict and scikit-learn stop at a relative duality gap of 1e-4, SPAMS follows the path to the end.
+Part "lasso": such samples with noise of a tenth of their norm, and the alpha with which
+scikit-learn's codes of the first 200 have about 16 entries. "excess" is the mean of the objective
+over that of the best codes found, less one; skdict and scikit-learn stop at a relative duality gap
+of 1e-4, SPAMS follows the path to the end.
 
 Part "threads": samples per second of skdict on two threads, against two processes with one each.
 Part "large": time and memory of 100,000 samples over 16,384 atoms.
@@ -56,21 +57,22 @@ CASES = [  # samples, features, atoms, k
     (2000, 512, 2048, 64),
     (400, 512, 8192, 32),
 ]
-PLANTED = 16
 LARGE = (100_000, 256, 16_384, 32)
-LASSO_CASES = [(2000, 256, 1024, 16), (400, 512, 2048, 64)]
+LASSO_CASES = [(2000, 256, 1024, 16), (400, 512, 2048, 16)]
+NOISE = 0.1
 SLOW = ("scikit-learn", "omp-gpu")  # timed in fewer rounds
 PACKAGES = ("numpy", "numba", "scikit-learn", "spams-bin", "dictlearn", "torch")
 
 
-def planted(n, d, m, dtype, seed=0):
-    """Samples that are sums of `PLANTED` unit atoms, and the atoms."""
+def planted(n, d, m, k, dtype, seed=0, noise=0.0):
+    """Samples that are sums of k unit atoms, with noise of that share of their norm; the atoms."""
     rng = np.random.default_rng(seed)
     D = rng.standard_normal((m, d))
     D /= np.linalg.norm(D, axis=1, keepdims=True)
     X = np.zeros((n, d))
     for x in X:
-        x += rng.standard_normal(PLANTED) @ D[rng.choice(m, PLANTED, replace=False)]
+        x += rng.standard_normal(k) @ D[rng.choice(m, k, replace=False)]
+    X += noise * np.sqrt(k / d) * rng.standard_normal((n, d))
     return X.astype(dtype), D.astype(dtype)
 
 
@@ -119,7 +121,7 @@ def contenders(X, D, k):
 
 def pursuits(case, dtype, rounds):
     n, d, m, k = case
-    X, D = planted(n, d, m, dtype)
+    X, D = planted(n, d, m, k, dtype)
     wide = D.astype(np.float64)
     reference = orthogonal_mp_gram(wide @ wide.T, wide @ X.T.astype(float), n_nonzero_coefs=k).T
     calls, times, codes = contenders(X, D, k), {}, {}
@@ -157,7 +159,7 @@ def lassos(case, dtype, rounds):
     from sklearn.decomposition import sparse_encode
 
     n, d, m, k = case
-    X, D = planted(n, d, m, dtype)
+    X, D = planted(n, d, m, k, dtype, noise=NOISE)
     few = X[:200].astype(np.float64), D.astype(np.float64)
     low, high = 0.0, float(np.abs(few[0] @ few[1].T).max())
     for _ in range(8):
@@ -206,7 +208,7 @@ def lassos(case, dtype, rounds):
 
 def rate(seconds, n_jobs, seed):
     """Samples per second, over about so many seconds, in float32."""
-    X, D = planted(4000, 256, 1024, np.float32, seed)
+    X, D = planted(4000, 256, 1024, 16, np.float32, seed)
     fitted = coder(D, 16, n_jobs=n_jobs).fit(X[:1])
     fitted.transform(X)
     begin, calls = time.perf_counter(), 0

@@ -3,6 +3,9 @@
 Each block is one BLAS call on one thread; its shape depends on the operands alone.
 """
 
+import math
+import mmap
+
 import numpy as np
 
 from skdict.backend import is_host, namespace
@@ -10,8 +13,9 @@ from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
-_GRAM_ROWS = 512
-_MIRROR = 64  # rows and columns that are copied to the other side of a symmetric matrix at a time
+_GRAM_TILE = 512  # rows and columns: small enough to be mirrored from the cache
+_LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
+_MIRROR = 128  # rows and columns of it at a time
 _FEW_ROWS = 64  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
@@ -39,22 +43,35 @@ def matmul(A, B, out=None):
 
 
 def gram(D):
-    """``D @ D.T``; on the host the products of rows with those before them, and their mirror."""
+    """``D @ D.T``; on the host the tiles below the diagonal, and their mirror."""
     xp, m = namespace(D), D.shape[0]
     if not is_host(xp):
         return D @ D.T
-    G = xp.empty((m, m), dtype=D.dtype)
+    G = _in_small_pages((m, m), D.dtype)
 
     def rows(start, stop):
-        xp.matmul(D[start:stop], D[:stop].T, out=G[start:stop, :stop])
-        for begin in range(0, start, _MIRROR):
-            end = min(begin + _MIRROR, start)
-            for first in range(start, stop, _MIRROR):
-                last = min(first + _MIRROR, stop)
-                G[begin:end, first:last] = G[first:last, begin:end].T
+        xp.matmul(D[start:stop], D[start:stop].T, out=G[start:stop, start:stop])
+        tile = xp.empty((stop - start, _GRAM_TILE + PAD), dtype=D.dtype)[:, :_GRAM_TILE]
+        for left in range(0, start, _GRAM_TILE):
+            xp.matmul(D[start:stop], D[left : left + _GRAM_TILE].T, out=tile)
+            G[start:stop, left : left + _GRAM_TILE] = tile
+            for i in range(0, stop - start, _MIRROR):
+                end = min(start + i + _MIRROR, stop)
+                for j in range(0, _GRAM_TILE, _MIRROR):
+                    mirror = tile[i : i + _MIRROR, j : j + _MIRROR].T
+                    G[left + j : left + j + _MIRROR, start + i : end] = mirror
 
-    threads.current().blocks(rows, m, _GRAM_ROWS, m * m * D.shape[1] // 2)
+    threads.current().blocks(rows, m, _GRAM_TILE, m * m * D.shape[1] // 2)
     return G
+
+
+def _in_small_pages(shape, dtype):
+    # NumPy asks for huge pages. Where the host of a virtual machine takes back those that are
+    # free, as some do, the first touch of new ones took 2.2 s a GiB; of small ones always 0.4 s.
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return np.empty(shape, dtype=dtype)
+    return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), dtype=dtype).reshape(shape)
 
 
 def product_tiles(A, B, consume):

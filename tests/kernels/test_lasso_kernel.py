@@ -169,10 +169,10 @@ def test_warm_start(implementation, problem, form):
 def test_samples_given_up_are_counted(implementation, gram):
     # would catch: a limit of sweeps that nothing looks at
     rng = np.random.default_rng(1)
-    X, D = rng.standard_normal((9, 20)), rng.standard_normal((60, 20))
+    X, D = rng.standard_normal((9, 8)), rng.standard_normal((24, 8))
     X[4] = 0
     assert code(implementation, X, D, 0.01, sweeps=1, gram=gram)[1] == 8
-    assert code(implementation, X, D, 0.01, tol=1e-3, gram=gram)[1] == 0
+    assert code(implementation, X, D, 0.1, tol=1e-2, gram=gram)[1] == 0
 
 
 @pytest.mark.parametrize("form", [("cd", True), ("cd", False), ("fista", False)])
@@ -195,7 +195,7 @@ def test_zero_rows_and_zero_atoms(implementation, dtype, form):
 def test_units(implementation, penalty, scale):
     # would catch: an alpha that is carried over to other units with the wrong power
     rng = np.random.default_rng(4)
-    X, D = rng.standard_normal((5, 6)), rng.standard_normal((11, 6))
+    X, D = rng.standard_normal((3, 6)), rng.standard_normal((8, 6))
     Z, _ = code(implementation, X, D, 0.4, penalty=penalty)
     alpha = in_units(0.4, penalty, 1 / scale)
     scaled, _ = code(implementation, scale * X, D, alpha, penalty=penalty, width=scale)

@@ -195,3 +195,21 @@ def test_size_of_blocks_covers_the_rows(n, d, m):
         assert -(-n // size) <= 2
     else:
         assert size == dense._TILE
+
+
+@pytest.mark.parametrize("m", [1, 511, 512, 513, 1100])
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_gram(dtype, m, n_jobs, many_cores):
+    # would catch: a mirrored tile in the wrong place, or memory that is too short or read-only
+    D = np.random.default_rng(0).standard_normal((m, 7)).astype(dtype)
+    with use_threads(n_jobs):
+        G = dense.gram(D)
+    assert_allclose(G, D @ D.T, rtol=TOLERANCE[dtype], atol=3 * TOLERANCE[dtype])
+    assert_array_equal(G, G.T)
+    assert G.dtype == D.dtype and G.flags.c_contiguous and G.flags.writeable
+
+
+def test_gram_of_other_arrays(xp):
+    # would catch: what only NumPy has
+    D = np.arange(12.0).reshape(4, 3)
+    assert_array_equal(to_numpy(dense.gram(xp.asarray(D))), D @ D.T)
