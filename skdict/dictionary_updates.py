@@ -14,6 +14,7 @@ norm. All run on the host.
 import numpy as np
 
 from skdict.constraints import unit_rows
+from skdict.kernels.atoms import descend
 
 FORGETTING = 30.0  # power of the share of all samples seen, by which online statistics fade
 RIDGE = 1e-8  # of MOD, against the mean of the diagonal
@@ -22,10 +23,10 @@ RIDGE = 1e-8  # of MOD, against the mean of the diagonal
 class Online:
     """Block coordinate descent on what all samples so far have said (Mairal et al. 2010).
 
-    With A = sum of zᵀ z and B = sum of zᵀ x over samples:  d_j <- d_j + (B_j - A_j D) / A_jj, then
-    unit norm. When n samples become n + b, what the n have said is multiplied by
-    (n / (n + b)) ** FORGETTING, so that the sizes of batches, ragged ones included, only matter by
-    how often the codes follow the dictionary.
+    :func:`skdict.kernels.atoms.descend` on the sums of zᵀ z and zᵀ x over samples. When n samples
+    become n + b, what the n have said is multiplied by (n / (n + b)) ** FORGETTING, so that the
+    sizes of batches, ragged ones included, only matter by how often the codes follow the
+    dictionary.
 
     Mairal, Julien, et al. "Online learning for matrix factorization and sparse coding." JMLR 11
     (2010), sections 3.2 and 3.4.3.
@@ -61,8 +62,7 @@ class Online:
         B += Z.T @ X
         state["n"] = n + b
         D = components.copy()
-        for j in np.flatnonzero(A.diagonal() > 0):
-            D[j] = _unit(D[j] + (B[j] - A[j] @ D) / A[j, j], self.positive, D[j])
+        descend(D, A, B, self.positive)
         return D
 
     def forget(self, atoms, state):
@@ -169,10 +169,12 @@ def replace(components, X, reconstruction, unused, random, positive=False):
     scale = along / np.where(squares > 0, squares, 1)
     residual = X - scale[:, None] * reconstruction
     losses = np.einsum("ij,ij->i", residual, residual, dtype=np.float64)
+    atoms = np.maximum(X, 0) if positive else X
+    losses[~atoms.any(axis=1)] = 0
     candidates = np.flatnonzero(losses > 1e-10 * max(losses.max(initial=0.0), 1e-300))
     n = min(unused.size, candidates.size)
     if n:
         weights = losses[candidates] / losses[candidates].sum()
         rows = random.choice(candidates, n, replace=False, p=weights)
-        components[unused[:n]] = unit_rows(np.maximum(X[rows], 0) if positive else X[rows])
+        components[unused[:n]] = unit_rows(atoms[rows])
     return n

@@ -124,13 +124,13 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     if done is None:
         done = _composed_step(X, state.params, encoder, terms, context, *update, resample)
     loss, n_fired, residual = done
-    if settings.project is not None:
-        settings.project(state.params)
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     if resample:
         dead = state.silent_for >= settings.dead_after
         if dead.any():
             revival.resample(state, dead, X, residual)
+    if settings.project is not None:
+        settings.project(state.params)
     state.step += 1
     state.n_seen += n_samples
     l0 = int(n_fired.sum()) / n_samples

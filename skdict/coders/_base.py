@@ -242,7 +242,14 @@ class BaseCoder(BaseDictionaryEstimator):
                     f"{type(self).__name__}: dict_init has {atoms.shape[0]} atoms, but "
                     f"n_components={n_components}. Give as many, or leave n_components at 'auto'."
                 )
-            return to_numpy(atoms)
+            atoms = to_numpy(atoms)
+            if self.positive_dict and not (atoms > 0).any(axis=1).all():
+                row = int(np.argmin((atoms > 0).any(axis=1)))
+                raise ValueError(
+                    f"{type(self).__name__}: positive_dict=True, but row {row} of dict_init has no "
+                    "positive entry. Give atoms that are at least zero, or set positive_dict=False."
+                )
+            return np.maximum(atoms, 0) if self.positive_dict else atoms
         # Random samples; random directions where there are too few, and a little of them
         # everywhere, lest two atoms be equal or one be zero.
         noise = super()._first_atoms(X, order, random, n_components, center)
@@ -251,6 +258,9 @@ class BaseCoder(BaseDictionaryEstimator):
         samples = to_numpy(take_rows(X, rows if order is None else order[rows])) - center
         size = np.sqrt(np.mean(np.square(samples))) or 1.0
         noise[: rows.size] = samples / size + 0.01 * noise[: rows.size]
+        if self.positive_dict:
+            positive = (noise > 0).any(axis=1)[:, None]
+            return np.where(positive, np.maximum(noise, 0), np.abs(noise))
         return noise
 
     def _checked(self, parameter, X):
@@ -279,8 +289,10 @@ class BaseCoder(BaseDictionaryEstimator):
 
 
 def non_negative_atoms(params):
-    """Negative entries of the atoms become zero, in place; atoms that have no others stay."""
+    """Negative entries of the atoms become zero, in place; those of atoms without others change
+    their signs."""
     D = params["components"]
-    clipped = namespace(D).maximum(D, namespace(D).zeros_like(D))
-    kept = namespace(D).any(clipped > 0, axis=1)
-    D[...] = namespace(D).where(kept[:, None], unit_rows(clipped), D)
+    xp = namespace(D)
+    clipped = xp.maximum(D, xp.zeros_like(D))
+    kept = xp.any(clipped > 0, axis=1)
+    D[...] = xp.where(kept[:, None], unit_rows(clipped), xp.abs(D))

@@ -66,16 +66,20 @@ def test_grid_search(cls, frozen):
 @pytest.mark.parametrize("dict_update", ["online", "aksvd", "ksvd", "mod", "gradient"])
 def test_positive_dictionaries(cls, dict_update):
     # Catches replaced atoms, first ones, or those of a later update with negative entries.
-    X = np.abs(data(400, 6))
-    init = np.zeros((16, 6))
-    init[:8] = np.eye(6)[np.arange(8) % 6]
-    init[8:] = -1.0 - np.random.default_rng(0).random((8, 6))  # of no use to positive codes
-    coder = small(
-        cls, dict_init=init, positive=True, positive_dict=True, offset=0.0,
-        dict_update=dict_update, dead_after=50, max_iter=8,
-    )  # fmt: skip
-    coder.fit(X)
-    assert coder.components_.min() >= 0
+    X = np.abs(data(400, 6)) * np.sign(np.arange(400) % 5 - 0.5)[:, None]
+    init = np.random.default_rng(0).standard_normal((16, 6))
+    init[:, 0] = 1
+    for start, dead_after in ((init, 50), (init, 10**6), (None, 50), (None, 10**6)):
+        coder = small(
+            cls, dict_init=start, positive=True, positive_dict=True, offset=0.0,
+            dict_update=dict_update, dead_after=dead_after, max_iter=8,
+        )  # fmt: skip
+        coder.fit(X)
+        assert coder.components_.min() >= 0
+        np.testing.assert_allclose(np.linalg.norm(coder.components_, axis=1), 1)
+    init[3] = -1
+    with pytest.raises(ValueError, match="positive_dict=True, but row 3 of dict_init"):
+        clone(coder).set_params(dict_init=init).fit(X)
     np.testing.assert_allclose(np.linalg.norm(coder.components_, axis=1), 1)
     if dict_update in ("online", "gradient"):
         coder.partial_fit(X)

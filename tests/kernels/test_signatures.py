@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-KERNELS = ("topk", "products", "adam", "pursuit", "lasso", "refit")
+KERNELS = ("topk", "products", "adam", "pursuit", "lasso", "refit", "atoms")
 
 
 def public_functions(module):
