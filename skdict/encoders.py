@@ -7,6 +7,7 @@ Contract of an encoder::
     backward(d_heads, tape, params, grads) -> None        adds into grads
     for_inference(params, n_samples) -> encoder           treats rows independently
     rows(start, stop) -> encoder                          for these of all rows that it encodes
+    rows_at_a_time                                        that it encodes best, on one thread
 
 and of an activation, which :class:`Affine` completes to an encoder::
 
@@ -58,6 +59,8 @@ class Affine:
     U exists a tile of rows at a time, unless much of it is needed. An activation that takes tiles
     (top-k) must not keep a view of them.
     """
+
+    rows_at_a_time = 2048  # two tiles of the product
 
     def __init__(self, activation):
         self.activation = activation

@@ -12,7 +12,7 @@ from skdict import codes
 from skdict.backend import device, is_host, namespace, to_numpy
 from skdict.encoders import INFERENCE
 
-_ROWS = 2048  # encoded at a time, two tiles of the product
+_ROWS = 2048  # decoded at a time
 
 
 def encode(X, params, encoder, threads):
@@ -24,13 +24,13 @@ def encode(X, params, encoder, threads):
     def block(start, stop):
         out[start:stop, :] = codes.to_dense(_encode_rows(X, start, stop, params, encoder)[1])
 
-    threads.blocks(block, X.shape[0], _block_rows(X))
+    threads.blocks(block, X.shape[0], _block_rows(X, encoder))
     return out
 
 
 def encode_sparse(X, params, encoder, threads):
     """Codes of X as host CSR without stored zeros: values, indices and row pointers."""
-    size = _block_rows(X)
+    size = _block_rows(X, encoder)
     parts = [None] * -(-X.shape[0] // size)
 
     def block(start, stop):
@@ -79,6 +79,6 @@ def _encode_rows(X, start, stop, params, encoder):
     return rows, encoder.rows(start, stop).forward(rows, params, INFERENCE)[0]["codes"]
 
 
-def _block_rows(X):
-    n = X.shape[0]
-    return _ROWS if n >= 2 * _ROWS else max(1, -(-n // 2))
+def _block_rows(X, encoder):
+    n, most = X.shape[0], encoder.rows_at_a_time
+    return most if n >= 2 * most else max(1, -(-n // 2))

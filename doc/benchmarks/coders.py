@@ -11,7 +11,8 @@ precision. "residual" is its mean norm against that of the sample, "same" the sh
 support is that of scikit-learn's `orthogonal_mp_gram` in float64. SPAMS' `omp` follows the rule of
 OLS, so its residual is to be read beside that of skdict's; dictlearn computes in float64 only. For
 SPAMS in float32 eps=0 must be given: without, it stops at once. Of orthogonal-matching-pursuit-gpu,
-the algorithm that its authors call fastest, on the CPU.
+the algorithm that its authors call fastest, on the CPU. The last line of a table says what bounds
+skdict's OMP: two products, and reading what earlier steps have left.
 
 Part "lasso": such samples with noise of a tenth of their norm, and the alpha with which
 scikit-learn's codes of the first 200 have about 16 entries. "excess" is the mean of the objective
@@ -147,6 +148,30 @@ def pursuits(case, dtype, rounds):
             f"{statistics.median(ratios):9.2f}{residual.mean():11.2e}{same:8.1%}",
             flush=True,
         )
+    print_parts(X, D, k, statistics.median(times["skdict omp"]), rounds)
+
+
+def print_parts(X, D, k, seconds, rounds):
+    """What of skdict's OMP two products take, and how fast it is in the rest."""
+    from skdict.kernels.dense import gram
+
+    (n, _), m = X.shape, len(D)
+    spent = {}
+    for _ in range(rounds):
+        for name, call in (("product", lambda: X @ D.T), ("Gram", lambda: gram(D))):
+            begin = time.perf_counter()
+            call()
+            spent.setdefault(name, []).append(time.perf_counter() - begin)
+    parts = {name: statistics.median(each) / n for name, each in spent.items()}
+    rest = seconds / n - sum(parts.values())
+    entries = m * k * k / 2 + 4 * m * k  # of the table; of it, the Gram matrix and correlations
+    told = ", ".join(f"{name} {1e6 * each:.1f}" for name, each in parts.items())
+    print(
+        f"    parts of skdict omp: {told}, rest {1e6 * rest:.1f} us, in which {entries / 1e6:.2f} "
+        f"million numbers are read: {entries * X.itemsize / rest / 1e9:.0f} GB/s, of a table of "
+        f"{k * m * X.itemsize / 1024:.0f} KiB",
+        flush=True,
+    )
 
 
 def objective(X, D, Z, alpha):

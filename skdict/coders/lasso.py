@@ -33,6 +33,8 @@ def in_units(alpha, penalty, unit):
 class Lasso:
     """An encoder with nothing to learn: the codes are held while the atoms learn from them."""
 
+    rows_at_a_time = 512  # two blocks; more would leave threads waiting at the end
+
     def __init__(
         self,
         alpha,

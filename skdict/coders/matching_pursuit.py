@@ -20,6 +20,8 @@ TABLE = 3.0  # what a multiply-add of the table of correlations costs against on
 class Pursuit:
     """An encoder with nothing to learn: the codes are held while the atoms learn from them."""
 
+    rows_at_a_time = 512  # two blocks; more would leave threads waiting at the end
+
     def __init__(
         self,
         k,

@@ -14,6 +14,8 @@ from skdict.terms import Reconstruction
 class Threshold:
     """An encoder with nothing to learn: the k largest correlations, or those above a threshold."""
 
+    rows_at_a_time = 2048  # two tiles of the product
+
     def __init__(self, k, threshold, positive=False, refit=False):
         self.k = k
         self.threshold = threshold

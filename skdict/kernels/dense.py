@@ -13,7 +13,8 @@ from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
-_GRAM_TILE = 512  # rows and columns: small enough to be mirrored from the cache
+_GRAM_TILES = (256, 512)  # rows and columns, below and from _MANY: mirrored from the cache
+_MANY = 4096
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 _MIRROR = 128  # rows and columns of it at a time
 _FEW_ROWS = 64  # that a thread takes after a product of few rows
@@ -47,21 +48,24 @@ def gram(D):
     xp, m = namespace(D), D.shape[0]
     if not is_host(xp):
         return D @ D.T
-    G = _in_small_pages((m, m), D.dtype)
+    G, size = _in_small_pages((m, m), D.dtype), _GRAM_TILES[m >= _MANY]
 
-    def rows(start, stop):
+    def rows(start, stop):  # the longest first
+        start, stop = m - stop, m - start
         xp.matmul(D[start:stop], D[start:stop].T, out=G[start:stop, start:stop])
-        tile = xp.empty((stop - start, _GRAM_TILE + PAD), dtype=D.dtype)[:, :_GRAM_TILE]
-        for left in range(0, start, _GRAM_TILE):
-            xp.matmul(D[start:stop], D[left : left + _GRAM_TILE].T, out=tile)
-            G[start:stop, left : left + _GRAM_TILE] = tile
+        memory = xp.empty((stop - start, size + PAD), dtype=D.dtype)
+        for left in range(0, start, size):
+            right = min(left + size, start)
+            tile = memory[:, : right - left]
+            xp.matmul(D[start:stop], D[left:right].T, out=tile)
+            G[start:stop, left:right] = tile
             for i in range(0, stop - start, _MIRROR):
-                end = min(start + i + _MIRROR, stop)
-                for j in range(0, _GRAM_TILE, _MIRROR):
+                for j in range(0, right - left, _MIRROR):
                     mirror = tile[i : i + _MIRROR, j : j + _MIRROR].T
-                    G[left + j : left + j + _MIRROR, start + i : end] = mirror
+                    first, last = left + j, left + j + mirror.shape[0]
+                    G[first:last, start + i : start + i + mirror.shape[1]] = mirror
 
-    threads.current().blocks(rows, m, _GRAM_TILE, m * m * D.shape[1] // 2)
+    threads.current().blocks(rows, m, size, m * m * D.shape[1] // 2)
     return G
 
 

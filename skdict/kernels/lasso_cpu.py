@@ -217,26 +217,49 @@ def _working_set(C, row, Z, curvatures, alpha, kind, width, positive, sizes, cho
         if Z[row, j] != 0:
             chosen[held] = j
             held += 1
+    level = alpha if kind == 0 else 0.0
+    most = max(_FIRST, held)
+    heap = chosen[held:]  # of the most eager, the least eager of them first
     for j in range(m):
-        if Z[row, j] == 0 and curvatures[j] > 0:
+        c = C[row, j]
+        if (c if positive else abs(c)) > level and Z[row, j] == 0 and curvatures[j] > 0:
             w = curvatures[j]
-            if _prox(C[row, j] / w, alpha / w, kind, width, positive, alpha) != 0:
-                chosen[held + eager] = j
-                sizes_of[eager] = abs(C[row, j]) / np.sqrt(w)
-                eager += 1
+            if kind == 0 or _prox(c / w, alpha / w, kind, width, positive, alpha) != 0:
+                size = abs(c) / np.sqrt(w)
+                if eager < most:
+                    _rise(heap, sizes_of, eager, j, size)
+                    eager += 1
+                elif size > sizes_of[0]:
+                    _sink(heap, sizes_of, eager, j, size)
     if eager == 0 and sizes[row] == -1 and kind != 0:
         return 0  # and no code has moved since; of l1 the gap decides
-    most = max(_FIRST, held)
-    if eager > most:
-        least = np.partition(sizes_of[:eager], eager - most)[eager - most]
-        kept = 0
-        for e in range(eager):
-            if sizes_of[e] >= least:
-                chosen[held + kept] = chosen[held + e]
-                kept += 1
-        eager = kept
     sizes[row] = -1 if eager == 0 else held + eager
     return held + eager
+
+
+@jit
+def _rise(heap, sizes, count, j, size):
+    # One more at the end, and up to where none above it is larger.
+    p = count
+    while p > 0 and sizes[(p - 1) // 2] > size:
+        heap[p], sizes[p] = heap[(p - 1) // 2], sizes[(p - 1) // 2]
+        p = (p - 1) // 2
+    heap[p], sizes[p] = j, size
+
+
+@jit
+def _sink(heap, sizes, count, j, size):
+    # Another in the place of the first, and down to where none below it is smaller.
+    p = 0
+    while 2 * p + 1 < count:
+        q = 2 * p + 1
+        if q + 1 < count and sizes[q + 1] < sizes[q]:
+            q += 1
+        if sizes[q] >= size:
+            break
+        heap[p], sizes[p] = heap[q], sizes[q]
+        p = q
+    heap[p], sizes[p] = j, size
 
 
 @jit
