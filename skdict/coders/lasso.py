@@ -110,8 +110,8 @@ class LassoCoder(BaseCoder):
     """Sparse codes by penalised least squares, over a given dictionary or one that `fit` learns.
 
     The codes z of a sample x minimise ``|x - offset - z D|² / 2 + alpha sum_j rho(z_j)``, in units
-    of X and over atoms as they are. With ``penalty="l1"``, rho(z) = |z|, the sparse coding of the
-    amortisation-gap paper [2]_.
+    of X and over atoms as they are. With ``penalty="l1"``, ``rho(z) = |z|``, the sparse coding of
+    the amortisation-gap paper [2]_.
 
     Parameters
     ----------
@@ -120,9 +120,9 @@ class LassoCoder(BaseCoder):
     alpha : float, default=1.0
         Weight of the penalty, in units of X.
     penalty : {"l1", "log", "mcp", "lp", "l0"}, default="l1"
-        rho: |z|; log(1 + |z|); the minimax concave penalty with gamma = 3, which is
-        |z| - z² / (6 alpha) up to 3 alpha and constant from there; the root of |z|; or 1 for every
-        code. Of the many minima that there are with all but the first, one is found.
+        rho: ``|z|``; ``log(1 + |z|)``; the minimax concave penalty with gamma = 3, which is
+        ``|z| - z² / (6 alpha)`` up to 3 alpha and constant from there; the root of ``|z|``; or 1
+        for every code. Of the many minima that there are with all but the first, one is found.
     gap_tol : float, default=1e-4
         A sample is done once its duality gap, a bound on what it could still gain, is at most this
         times half its squared norm; with a penalty that is not convex, once no code moves by more
