@@ -3,6 +3,8 @@
 from skdict.backend import namespace
 from skdict.kernels import implementation
 
+STEPS = 100  # of pursuits that may not reach a tolerance, such as those over nearly parallel atoms
+
 
 def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     """Sparse codes of each row of X over the atoms D by greedy selection.
@@ -20,7 +22,8 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
       squares leaves the smallest residual: the largest squared correlation over the squared
       distance of the atom to the span of those already selected.
     - ``"gradient"`` (Blumensath & Davies 2008) moves the codes of all selected atoms along the
-      gradient by the step that leaves least, cut off at zero if `positive`.
+      gradient by the step that leaves least; if `positive`, codes that it would take below zero
+      end there, and the step is the best of those no longer.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     D : array of shape (m, d), C-contiguous
         Atoms of unit norm; rows of zeros are never selected.
     k : int or None
-        None: no limit on the steps.
+        None: no limit, or STEPS times the smaller of m and d where atoms may be selected again.
     residual_tol : float or None
     algorithm : {"mp", "omp", "ols", "gradient"}
     positive : bool
@@ -45,5 +48,7 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     Deterministic. With the Gram matrix, OMP costs about k² m / 2 multiply-adds a sample, by a table
     of correlations with orthogonalised atoms; without it each step adds the product D @ d_j.
     """
+    if k is None and algorithm in ("mp", "gradient"):
+        k = STEPS * min(D.shape)
     kernels = implementation("pursuit", namespace(X))
     return kernels.pursuit(X, D, k, residual_tol, algorithm, positive, gram)

@@ -51,6 +51,5 @@ def _scaled(X, residual_tol):
 def _most_atoms(k, shape, algorithm):
     """Atoms that a pursuit over a dictionary of this shape may hold at a time."""
     m, d = shape
-    # Those of orthogonal pursuits are independent but for the newest, tested once it is there.
-    most = min(m, d + 1) if algorithm in ("omp", "ols") else m
+    most = min(m, d) if algorithm in ("omp", "ols") else m
     return most if k is None else min(most, k)

@@ -16,10 +16,13 @@ import numpy as np
 from skdict.kernels import threads
 from skdict.kernels._jit import jit
 from skdict.kernels.pursuit_parts_cpu import (
+    along,
     any_below,
     best,
     bits_of,
+    cut_off,
     done,
+    downhill,
     gains,
     mask_of,
     refit,
@@ -103,28 +106,22 @@ def _gradient(X, squares, tol, C, bits, mask, D, G, k, positive, indices, values
                 support[count] = j
                 codes[count] = 0
                 count += 1
-            slope = 0.0
-            for p in range(count):
-                change[p] = C[row, support[p]]
-                slope += np.float64(change[p]) * change[p]
+            slope = downhill(change, C, row, support, codes, count, positive)
             curvature = _curvature(W, G, support, change, count, m)
             if curvature <= 0:
                 break
             step = X.dtype.type(slope / curvature)
-            clipped = False
-            for p in range(count):
-                change[p] *= step
-                if positive and codes[p] + change[p] < 0:
-                    change[p] = -codes[p]
-                    clipped = True
-            if clipped:
+            if positive and cut_off(change, step, codes, count):
+                slope = along(change, C, row, support, count)
                 curvature = _curvature(W, G, support, change, count, m)
-                step = X.dtype.type(1)
-            gain = 0.0
+                if slope <= 0 or curvature <= 0:
+                    break
+                step = X.dtype.type(min(slope / curvature, 1.0))
             for p in range(count):
-                gain += np.float64(change[p]) * (2 * C[row, support[p]] - step * W[0, support[p]])
-                codes[p] += change[p]
-            estimate -= gain
+                codes[p] += step * change[p]
+                if positive and codes[p] < 0:  # by rounding
+                    codes[p] = 0
+            estimate -= step * (2 * slope - step * curvature)
             subtract(C, row, step, W, 0, m)
         for p in range(count):
             place_of[support[p]] = -1
@@ -176,7 +173,8 @@ def orthogonal(
             barred[:] = False
         while count < k:
             if tol[row] >= 0 and estimate <= tol[row] * tol[row] + 1e-4 * square:
-                solve_upper(L, gamma, count, codes)
+                if not positive:
+                    solve_upper(L, gamma, count, codes)
                 if done(estimate, square, tol[row], X, row, D, support, codes, count):
                     break
             if ols:
@@ -238,7 +236,8 @@ def orthogonal(
                 C[row, j] = zero
                 if ols:
                     _shorten(left, T, count - 1, pivot, m)
-        solve_upper(L, gamma, count, codes)
+        if not positive:
+            solve_upper(L, gamma, count, codes)
         counts[row] = store(support, codes, count, row, indices, values)
 
 

@@ -107,6 +107,38 @@ def solve_upper(L, gamma, count, codes):
 
 
 @jit
+def downhill(change, C, row, support, codes, count, positive):
+    """A step along the gradient on the support; no code at zero goes below. Its squared norm."""
+    total = 0.0
+    for p in range(count):
+        change[p] = C[row, support[p]]
+        if positive and codes[p] <= 0 and change[p] < 0:
+            change[p] = 0
+        total += np.float64(change[p]) * change[p]
+    return total
+
+
+@jit
+def cut_off(change, step, codes, count):
+    """If step times the change took a code below zero: then the change ends there, for good."""
+    cut = False
+    for p in range(count):
+        cut = cut or codes[p] + step * change[p] < 0
+    if cut:
+        for p in range(count):
+            change[p] = max(step * change[p], -codes[p])
+    return cut
+
+
+@jit
+def along(change, C, row, support, count):
+    total = 0.0
+    for p in range(count):
+        total += np.float64(change[p]) * C[row, support[p]]
+    return total
+
+
+@jit
 def any_below(codes, count):
     for p in range(count):
         if codes[p] <= 0:

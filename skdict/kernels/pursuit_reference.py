@@ -54,16 +54,31 @@ def _gradient(X, D, k, tol, positive):
         if not bool(xp.any(active)):
             break
         held = held | (active[:, None] & (_one_hot(j, C) > 0))
-        slope = xp.where(held & active[:, None], C, xp.zeros_like(C))
-        direction = slope @ D
-        curvature = _dots(direction, direction)
-        flat = curvature <= 0
-        step = _dots(slope, slope) / xp.where(flat, xp.ones_like(curvature), curvature)
-        Z = Z + xp.where(flat, xp.zeros_like(step), step)[:, None] * slope
+        change = xp.where(held & active[:, None], C, xp.zeros_like(C))
+        if positive:  # no code at zero goes below
+            change = xp.where((Z <= 0) & (change < 0), xp.zeros_like(C), change)
+        step = _best_step(change, C, D)
         if positive:
-            Z = xp.maximum(Z, xp.zeros_like(Z))
+            cut = xp.maximum(step[:, None] * change, -Z)
+            shorter = xp.any(cut > step[:, None] * change, axis=1)
+            change = xp.where(shorter[:, None], cut, change)
+            again = xp.clip(_best_step(cut, C, D), 0.0, 1.0)
+            step = xp.where(shorter, again, step)
+        if not bool(xp.any(step > 0)):
+            break
+        Z = Z + step[:, None] * change
         R = X - Z @ D
     return Z
+
+
+def _best_step(change, C, D):
+    # How much of a change of codes lowers the squared residual most, given correlations C.
+    xp = namespace(C)
+    moved = change @ D
+    curvature = _dots(moved, moved)
+    flat = curvature <= 0
+    step = _dots(change, C) / xp.where(flat, xp.ones_like(curvature), curvature)
+    return xp.where(flat, xp.zeros_like(step), step)
 
 
 def _orthogonal(X, D, k, tol, ols):

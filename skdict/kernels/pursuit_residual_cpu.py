@@ -13,10 +13,13 @@ import numpy as np
 
 from skdict.kernels._jit import jit
 from skdict.kernels.pursuit_parts_cpu import (
+    along,
     any_below,
     best,
     bits_of,
+    cut_off,
     done,
+    downhill,
     gains,
     mask_of,
     refit,
@@ -164,30 +167,23 @@ def _propose(
             codes[row, place] += C[row, j]
             estimates[row] -= np.float64(C[row, j]) * C[row, j]
         else:
-            slope = 0.0
-            for p in range(count):
-                change[p] = C[row, support[row, p]]
-                slope += np.float64(change[p]) * change[p]
+            slope = downhill(change, C, row, support[row], codes[row], count, positive)
             curvature = _combine(U, n_active, D, support[row], change, count)
             if curvature <= 0:
                 continue
             step = X.dtype.type(slope / curvature)
-            clipped = False
+            if positive and cut_off(change, step, codes[row], count):
+                slope = along(change, C, row, support[row], count)
+                curvature = _combine(U, n_active, D, support[row], change, count)
+                if slope <= 0 or curvature <= 0:
+                    continue
+                step = X.dtype.type(min(slope / curvature, 1.0))
             for p in range(count):
-                change[p] *= step
-                if positive and codes[row, p] + change[p] < 0:
-                    change[p] = -codes[row, p]
-                    clipped = True
-            gain = np.float64(step) * slope
-            if clipped:
-                step = X.dtype.type(1)
-                gain = -_combine(U, n_active, D, support[row], change, count)
-                for p in range(count):
-                    gain += 2 * np.float64(change[p]) * C[row, support[row, p]]
-            for p in range(count):
-                codes[row, p] += change[p]
+                codes[row, p] += step * change[p]
+                if positive and codes[row, p] < 0:  # by rounding
+                    codes[row, p] = 0
             factors[n_active] = step
-            estimates[row] -= gain
+            estimates[row] -= step * (2 * slope - step * curvature)
         active[n_active] = row
         n_active += 1
     return n_active

@@ -59,9 +59,17 @@ def greedy(x, D, k, algorithm, positive):
             z[j] += c[j]
         elif algorithm == "gradient":
             support.append(j)
-            slope = np.where(np.isin(np.arange(len(D)), support), c, 0)
-            z = z + slope @ slope / np.sum((slope @ D) ** 2) * slope
-            z = np.maximum(z, 0) if positive else z
+            change = np.where(np.isin(np.arange(len(D)), support), c, 0)
+            if positive:
+                change[(z <= 0) & (change < 0)] = 0
+            change *= change @ c / np.sum((change @ D) ** 2)
+            if positive and (z + change < 0).any():
+                change = np.maximum(change, -z)
+                share = change @ c / np.sum((change @ D) ** 2)
+                if share <= 0:
+                    break
+                change *= min(share, 1.0)
+            z = z + change
         else:
             support.append(j)
             z[support] = np.linalg.lstsq(D[support].T, x)[0]
@@ -106,6 +114,51 @@ def test_hundreds_of_small_problems_by_brute_force(how, gram):
         assert_allclose(values, expected[indices], rtol=1e-6, atol=1e-9)
         n_checked += 1
     assert n_checked > 200
+
+
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("algorithm", ORTHOGONAL)
+def test_positive_pursuit_to_the_end_is_non_negative_least_squares(dtype, algorithm, gram):
+    # would catch: infeasible codes of a last solution, an atom more than there are dimensions
+    excess = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        d, m = rng.integers(3, 11), rng.integers(5, 41)
+        X, D = rng.standard_normal((20, d)).astype(dtype), unit_dictionary(rng, m, d, dtype)
+        G = D @ D.T if gram else None
+        indptr, indices, values = pursuit(X, D, None, 0.0, algorithm, True, G)
+        assert values.min(initial=0) >= 0
+        left = norms(X - sp.csr_array((values, indices, indptr), shape=(20, m)) @ D)
+        best = [scipy.optimize.nnls(D.T.astype(float), x)[1] for x in X.astype(float)]
+        excess += list((left - best) / norms(X))
+    assert np.mean(np.array(excess) < {"float32": 2e-3, "float64": 1e-6}[dtype]) > 0.99
+    assert max(excess) < 0.02
+
+
+@pytest.mark.parametrize("gram", [False, True])
+def test_steps_of_positive_gradient_pursuit_that_are_cut_off(implementation, gram):
+    # would catch: a step that was the best before it was cut off, and leaves more than there was
+    rng = np.random.default_rng(7)
+    X, D = rng.standard_normal((20, 11)), unit_dictionary(rng, 19, 11)
+    before = norms(X)
+    for k in (*range(1, 12), 50, 51, 52, 200, 201):
+        Z = code(implementation, X, D, k, algorithm="gradient", positive=True, gram=gram)
+        assert Z.min() >= 0
+        after = norms(X - Z @ D)
+        assert (after <= before + 1e-12).all()
+        before = after
+
+
+@pytest.mark.parametrize("gram", [False, True])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("algorithm", ["mp", "gradient"])
+def test_an_end_without_k(algorithm, positive, gram):
+    # would catch: a tolerance that small steps reach never, or after hours
+    D = np.array([[1.0, 0.0], [1.0, 1e-5]])
+    D /= norms(D)[:, None]
+    X = np.array([[0.0, 1.0], [1.0, 1.0]])
+    indptr, _, values = pursuit(X, D, None, 1e-3, algorithm, positive, D @ D.T if gram else None)
+    assert np.isfinite(values).all() and indptr[-1] > 0
 
 
 @FEWER
