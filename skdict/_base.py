@@ -110,7 +110,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         fresh = not hasattr(self, "components_")
         with self._all_or_nothing() as before, use_threads(self.n_jobs):
             X = check_X(self, X, reset=fresh, method="partial_fit")
-            if not self._fit_given_dictionary(X, resume=not fresh):
+            if not self._fit_given_dictionary(X, resume=True):
                 state = self._resume(X, fresh)
                 before.pop("_state", None)  # from here on it changes: no way back to it
                 self._partial_fit_from_data(X, state, fresh)
@@ -133,7 +133,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         settings = self._settings(self._repetition(X.shape[0]), X.shape[0])
         steps_per_pass = math.ceil(X.shape[0] / settings.batch_size)
         n_passes = self._n_passes(steps_per_pass)
-        plan = training.Plan(state.step, n_passes * steps_per_pass, self.decay)
+        plan = training.Plan(state.step, n_passes * steps_per_pass, self._decay())
         epochs = self._run(state, X, encoder, terms, settings, plan, order)
         self._warn_if_silent(state, X, epochs, settings.learning_rate)
         self._set_fitted(state, epochs)
@@ -228,7 +228,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 if finite is None:
                     fitted = self._fitted_params(state.center)
                     finite = training.unfold(fitted, state.center, state.scale)
-                state.params, state.optimizer = finite, training.OPTIMIZER.init(finite)
+                state.params, state.optimizer = finite, self._moments(finite, state.n_seen)
                 state.silent_for, state.density = silence
                 break
             if not plan.done(state.step):
@@ -236,13 +236,17 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             epochs.append(epoch)
             if self.verbose:
                 print(self._progress(len(epochs), state, epoch))
-            if state.step < self.warmup:  # while alpha rises, so does the loss
+            if state.step < settings.warmup:  # while alpha rises, so does the loss
                 continue
             waited = 0 if epoch.loss < best * (1 - self.tol) else waited + 1
             best = min(best, epoch.loss)
             if self.max_no_improvement is not None and waited >= self.max_no_improvement:
                 plan.wind_down(state.step)
+        self._end_training(encoder)
         return epochs
+
+    def _end_training(self, encoder):
+        """What an encoder has to say after training with it."""
 
     def _progress(self, n_epochs, state, epoch):
         return (
@@ -254,10 +258,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         warnings.warn(
             f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
             f"learning_rate={learning_rate:.4g}. Training stopped; the parameters are those of "
-            "the last finite pass, or those it began with. Lower learning_rate.",
+            f"the last finite pass, or those it began with. {self._against_divergence()}",
             ConvergenceWarning,
             stacklevel=7,
         )
+
+    def _against_divergence(self):
+        return "Lower learning_rate."
 
     def _set_fitted(self, state, epochs):
         for name, array in training.fold(state).items():
@@ -298,6 +305,13 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _rate(self, repetition):
         return self.learning_rate
 
+    def _decay(self):
+        return self.decay
+
+    def _moments(self, params, n_seen):
+        """What the update of the parameters remembers, at the beginning."""
+        return training.OPTIMIZER.init(params)
+
     def _weight_decay(self, repetition):
         # The oftener a sample comes back while the encoder remembers it, the more is learnt by
         # heart. Entries of a row are of the order of one over the root of their number; Adam's
@@ -311,13 +325,16 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     def _warn_if_clipped(self):
         n_components, k = self._n_components(), getattr(self, "k", None)
-        if k is not None and k > n_components and getattr(self, "threshold", None) is None:
+        if k is not None and k > n_components and self._clips_k():
             warnings.warn(
                 f"{type(self).__name__}: k={k} exceeds n_components={n_components}; "
                 f"using k={n_components}.",
                 UserWarning,
                 stacklevel=5,
             )
+
+    def _clips_k(self):
+        return True
 
     def _warn_if_silent(self, state, X, epochs, learning_rate):
         if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0:
@@ -362,11 +379,15 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             CSR with int32, sorted indices and no explicit zeros if `sparse_output`; then no dense
             array of this shape exists at any time.
         """
+        return self._transform(X)
+
+    def _transform(self, X, prepare=None):
         check_is_fitted(self)
         self._check_container()
         with use_threads(self.n_jobs) as threads:
             X = check_X(self, X, reset=False, method="transform")
             params, encoder = self._inference(X.shape[0])
+            encoder = encoder if prepare is None else prepare(encoder)
             if not self.sparse_output:
                 return encoding.encode(X, params, encoder, threads)
             parts = encoding.encode_sparse(X, params, encoder, threads)

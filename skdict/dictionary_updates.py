@@ -17,6 +17,7 @@ from skdict.constraints import unit_rows
 from skdict.kernels.atoms import descend
 
 FORGETTING = 30.0  # power of the share of all samples seen, by which online statistics fade
+ALTERNATIONS = 10
 RIDGE = 1e-8  # of MOD, against the mean of the diagonal
 
 
@@ -110,7 +111,8 @@ class KSVD(_Whole):
 
     For atom j, the samples I that use it and E = X_I - Z_I D + z_j d_j: d_j and z_j become the
     first right singular vector of E and E d_j (Aharon et al. 2006). `approximate`: one power step,
-    d_j along Eᵀ z_j, then z_j = E d_j (Rubinstein et al. 2008, section 3).
+    d_j along Eᵀ z_j, then z_j = E d_j (Rubinstein et al. 2008, section 3). For positive atoms the
+    best rank one has no closed form: `ALTERNATIONS` such steps, each with negative entries cut.
 
     Aharon, Michal, et al. "K-SVD: An algorithm for designing overcomplete dictionaries for sparse
     representation." IEEE Transactions on Signal Processing 54.11 (2006).
@@ -125,21 +127,22 @@ class KSVD(_Whole):
 
     def update(self, components, X, Z, state):
         D, E = components.copy(), X - Z @ components
-        columns = Z.tocsc()
+        columns, n_turns = Z.tocsc(), ALTERNATIONS if self.positive and not self.approximate else 1
         for j in range(D.shape[0]):
             span = slice(columns.indptr[j], columns.indptr[j + 1])
             users, z = columns.indices[span], columns.data[span]
             if users.size == 0:
                 continue
             rows = E[users] + z[:, None] * D[j]
-            if self.approximate:
-                direction = z @ rows
-            else:
-                direction = _first_right(rows)
-                direction *= np.sign(z @ (rows @ direction)) or 1.0
-            D[j] = _unit(direction, self.positive, D[j])
-            z = rows @ D[j]
-            E[users] = rows - (np.maximum(z, 0) if self.positive_codes else z)[:, None] * D[j]
+            for _ in range(n_turns):
+                if self.approximate or self.positive:
+                    direction = z @ rows
+                else:
+                    direction = _first_right(rows)
+                    direction *= np.sign(z @ (rows @ direction)) or 1.0
+                D[j] = _unit(direction, self.positive, D[j])
+                z = np.maximum(rows @ D[j], 0) if self.positive_codes else rows @ D[j]
+            E[users] = rows - z[:, None] * D[j]
         return D
 
 

@@ -648,7 +648,7 @@ def test_n_components_auto(make):
     assert make(n_components="auto").fit(data()).components_.shape == (24, 6)
 
 
-@each_estimator
+@each_by_gradient
 def test_n_iter_and_early_stopping(make):
     # Catches stopping rules that stop too late, too early, or although they are off.
     X = data()

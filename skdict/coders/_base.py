@@ -41,6 +41,7 @@ class BaseCoder(BaseDictionaryEstimator):
         "positive_dict": ["boolean"],
     }
     resample_dead = True  # unused atoms are replaced by badly coded samples
+    _updated_by = None  # dict_update of what the state of training remembers
     _scale_attribute = "_scale"  # of training only: parameters of coders are in the units of X
 
     def __init__(
@@ -105,8 +106,24 @@ class BaseCoder(BaseDictionaryEstimator):
         settings = super()._settings(repetition, n_samples)._replace(dictionary=update)
         if update is None and self.positive_dict:
             settings = settings._replace(project=non_negative_atoms)
+        if update is not None:
+            settings = settings._replace(warmup=0)
         whole = update is not None and update.needs_all
         return settings._replace(batch_size=n_samples) if whole else settings
+
+    def _decay(self):
+        return super()._decay() if self._update() is None else 0.0
+
+    def _moments(self, params, n_seen):
+        update = self._update()
+        if update is None:
+            return super()._moments(params, n_seen)
+        return update.init(to_numpy(params["components"]), n_seen)
+
+    def _against_divergence(self):
+        if self._update() is None:
+            return super()._against_divergence()
+        return "Look for huge values in X."
 
     def _n_passes(self, steps_per_pass):
         update = self._update()
@@ -118,10 +135,8 @@ class BaseCoder(BaseDictionaryEstimator):
 
     def _start(self, X, order, random, warm, held_scale=None):
         state = super()._start(X, order, random, warm, held_scale)
-        update = self._update()
-        if update is not None:
-            n_seen = self.n_steps_ * self.batch_size if warm else 0
-            state.optimizer = update.init(to_numpy(state.params["components"]), n_seen)
+        n_seen = self.n_steps_ * self.batch_size if warm else 0
+        state.optimizer = self._moments(state.params, n_seen)
         return state
 
     def _resume(self, X, fresh):
@@ -132,7 +147,11 @@ class BaseCoder(BaseDictionaryEstimator):
                 "samples at once, which partial_fit has not. Set dict_update to 'online' or "
                 "'gradient', or call fit."
             )
-        return super()._resume(X, fresh)
+        state = super()._resume(X, fresh)
+        if self._updated_by not in (None, self.dict_update):  # another one remembers other things
+            state.optimizer = self._moments(state.params, state.n_seen)
+        self._updated_by = self.dict_update
+        return state
 
     # ------------------------------------------------------------------ a given dictionary
 
@@ -145,15 +164,15 @@ class BaseCoder(BaseDictionaryEstimator):
         self._parts(1, 1.0)  # checks parameters that only make sense together
         bias = 0.0
         if hasattr(self.dictionary, "fit"):
-            self.dictionary_ = self._fitted_dictionary(X, earlier if resume else None)
+            self.dictionary_ = self._fitted_dictionary(X, earlier, resume)
             atoms = getattr(self.dictionary_, "components_", None)
             if atoms is None:
                 raise ValueError(
                     f"{name}: dictionary={self.dictionary!r} has no components_ after fit. Pass an "
                     "estimator that learns a dictionary, or an array of atoms."
                 )
-            self._check_atoms("dictionary", atoms, X)
-            bias = getattr(self.dictionary_, "decoder_bias_", 0.0)
+            atoms = self._check_atoms("components_ of dictionary", atoms, X)
+            bias = self._bias_of(self.dictionary_, X.shape[1])
         else:
             atoms = self._checked("dictionary", X)
         if self.n_components != "auto" and self.n_components != atoms.shape[0]:
@@ -163,7 +182,7 @@ class BaseCoder(BaseDictionaryEstimator):
             )
         dtype = computation_dtype(X)
         self.components_ = asarray_like(to_numpy(atoms).copy(), X, dtype)
-        bias = self._offset(X.shape[1]) if self.offset is not None else to_numpy(bias)
+        bias = self._offset(X.shape[1]) if self.offset is not None else bias
         bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), (X.shape[1],))
         self.decoder_bias_ = asarray_like(bias.copy(), X, dtype)
         self._warn_if_clipped()
@@ -171,38 +190,51 @@ class BaseCoder(BaseDictionaryEstimator):
         self.dead_latents_ = xp.zeros_like(self.components_[:, 0], dtype=xp.bool)
         self.loss_curve_, self.history_ = [], {}
         self.n_iter_ = self.n_steps_ = 0
-        rows = (
-            asarray_like(to_numpy(take_rows(X, slice(0, min(LOOK_AT, X.shape[0])))), X, dtype)
-            - self.decoder_bias_
-        )
-        self._warn_if_too_large(rows, self.components_, stacklevel=6)
+        rows = asarray_like(to_numpy(_some_rows(X)), X, dtype) - self.decoder_bias_
+        self._warn_if_too_large(rows, self.components_, X.shape[0], stacklevel=6)
         return True
 
-    def _warn_if_too_large(self, rows, components, stacklevel):
+    def _warn_if_too_large(self, rows, components, n_samples, stacklevel):
         """Say so where no code of these rows, less the offset, can be other than zero."""
 
     def _warn_if_silent(self, state, X, epochs, learning_rate):
         if epochs and epochs[-1].l0 == 0:
-            rows = (
-                training.standardise(take_rows(X, slice(0, min(LOOK_AT, X.shape[0]))), state)
-                - state.params["decoder_bias"]
-            )
-            self._warn_if_too_large(rows * state.scale, state.params["components"], stacklevel=7)
+            rows = training.standardise(_some_rows(X), state) - state.params["decoder_bias"]
+            rows *= state.scale
+            components = state.params["components"]
+            self._warn_if_too_large(rows, components, X.shape[0], stacklevel=7)
 
-    def _warn_too_large(self, name, largest, stacklevel):
+    def _warn_too_large(self, name, largest, n_looked_at, n_samples, stacklevel):
         if getattr(self, name) >= largest > 0:
+            of = f" of {n_looked_at} samples looked at" if n_looked_at < n_samples else ""
             warnings.warn(
-                f"{type(self).__name__}: {name}={getattr(self, name)} makes all codes zero, as does"
-                f" any from {largest:.4g} on. Choose a smaller one; its unit is that of X.",
+                f"{type(self).__name__}: {name}={getattr(self, name)} makes all codes{of} zero, as "
+                f"does any from {largest:.4g} on. Choose a smaller one; its unit is that of X.",
                 UserWarning,
                 stacklevel=stacklevel,
             )
 
-    def _fitted_dictionary(self, X, earlier):
-        if earlier is None:
+    def _bias_of(self, dictionary, n_features):
+        # PCA and its kin call it the mean.
+        bias = getattr(dictionary, "decoder_bias_", getattr(dictionary, "mean_", None))
+        bias = np.zeros(()) if bias is None else np.asarray(to_numpy(bias))
+        if bias.shape not in ((), (n_features,)) or not np.isfinite(bias).all():
+            raise ValueError(
+                f"{type(self).__name__}: dictionary={self.dictionary!r} has a decoder_bias_ or "
+                f"mean_ of shape {bias.shape}, but {n_features} finite numbers are needed. Set "
+                "offset."
+            )
+        return bias
+
+    def _fitted_dictionary(self, X, earlier, resume):
+        if isinstance(self.dictionary, type):
+            raise ValueError(
+                f"{type(self).__name__}: dictionary={self.dictionary.__name__} is a class. Pass an "
+                f"estimator, {self.dictionary.__name__}(...)."
+            )
+        if isinstance(self.dictionary, FrozenEstimator) or not resume:
             return clone(self.dictionary).fit(X, None)
-        if isinstance(earlier, FrozenEstimator):
-            return earlier
+        earlier = clone(self.dictionary) if earlier is None else earlier
         if not hasattr(earlier, "partial_fit"):
             raise ValueError(
                 f"{type(self).__name__}: dictionary={self.dictionary!r} has no partial_fit, so it "
@@ -243,11 +275,13 @@ class BaseCoder(BaseDictionaryEstimator):
                     f"n_components={n_components}. Give as many, or leave n_components at 'auto'."
                 )
             atoms = to_numpy(atoms)
-            if self.positive_dict and not (atoms > 0).any(axis=1).all():
-                row = int(np.argmin((atoms > 0).any(axis=1)))
+            usable = ((atoms > 0) if self.positive_dict else (atoms != 0)).any(axis=1)
+            if not usable.all():
+                what = "positive entry, and positive_dict=True" if self.positive_dict else "entry"
                 raise ValueError(
-                    f"{type(self).__name__}: positive_dict=True, but row {row} of dict_init has no "
-                    "positive entry. Give atoms that are at least zero, or set positive_dict=False."
+                    f"{type(self).__name__}: row {int(np.argmin(usable))} of dict_init has no "
+                    f"{what}{'' if self.positive_dict else ' other than zero'}. Leave it out, or "
+                    "give another atom."
                 )
             return np.maximum(atoms, 0) if self.positive_dict else atoms
         # Random samples; random directions where there are too few, and a little of them
@@ -264,28 +298,48 @@ class BaseCoder(BaseDictionaryEstimator):
         return noise
 
     def _checked(self, parameter, X):
-        atoms = getattr(self, parameter)
-        if not is_array_api_obj(atoms) or isinstance(atoms, np.ndarray):
-            atoms = check_array(
-                atoms,
-                dtype=[np.float64, np.float32],
-                input_name=parameter,
-                estimator=self,
-            )
-        self._check_atoms(parameter, atoms, X)
-        return atoms
+        return self._check_atoms(parameter, getattr(self, parameter), X)
 
     def _check_atoms(self, parameter, atoms, X):
+        """Atoms as an array of two dimensions, or an error."""
+        if not is_array_api_obj(atoms) or isinstance(atoms, np.ndarray):
+            try:
+                atoms = check_array(
+                    atoms,
+                    dtype=[np.float64, np.float32],
+                    input_name=parameter,
+                    estimator=self,
+                    ensure_2d=False,
+                    allow_nd=True,
+                    ensure_min_samples=0,
+                    ensure_min_features=0,
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"{type(self).__name__}: {parameter} is not an array of finite numbers of "
+                    f"shape (n_components, n_features): {error}"
+                ) from error
+        elif not bool(namespace(atoms).all(namespace(atoms).isfinite(atoms))):
+            raise ValueError(
+                f"{type(self).__name__}: {parameter} contains NaN or infinity. Pass finite atoms."
+            )
         if atoms.ndim != 2 or atoms.shape[1] != X.shape[1]:
             raise ValueError(
                 f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
                 f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
             )
-        if not namespace(atoms).any(atoms != 0):
+        if not bool(namespace(atoms).any(atoms != 0)):
             raise ValueError(
                 f"{type(self).__name__}: all {atoms.shape[0]} atoms of {parameter} are zero, so "
                 "they can code nothing. Pass atoms with non-zero entries."
             )
+        return atoms
+
+
+def _some_rows(X):
+    # Spread over X: recordings may begin with silence.
+    n = X.shape[0]
+    return take_rows(X, np.unique(np.linspace(0, n - 1, min(n, LOOK_AT)).astype(np.int64)))
 
 
 def non_negative_atoms(params):

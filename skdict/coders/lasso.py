@@ -4,16 +4,18 @@ Tibshirani, "Regression shrinkage and selection via the lasso", J. R. Stat. Soc.
 Friedman et al., "Pathwise coordinate optimization", Ann. Appl. Stat. 1 (2007).
 """
 
+import copy
 import math
 import warnings
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from skdict import codes
 from skdict._sklearn import Integral, Interval, Real, StrOptions
-from skdict.backend import asarray_like, is_host, namespace
+from skdict.backend import asarray_like, is_array_api_obj, is_host, namespace, to_numpy
 from skdict.coders._base import BaseCoder
 from skdict.kernels.dense import gram
 from skdict.kernels.lasso import lasso
@@ -24,10 +26,21 @@ POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the d
 ROUNDS = 6  # products of residuals with the dictionary that a sample takes without one
 
 
-def in_units(alpha, penalty, unit):
-    """The alpha for data divided by `unit` that gives codes divided by it."""
-    power = unit ** POWERS[penalty]
-    return alpha / power if power > 0 else math.inf
+def in_units(alpha, penalty, unit, size=1.0):
+    """The alpha for data divided by `unit` and atoms by `size`.
+
+    Codes are then divided by ``unit / size``; with ``"mcp"`` atoms must not be divided.
+    """
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        power = np.float64(unit) ** POWERS[penalty] * np.float64(size) ** (2 - POWERS[penalty])
+        return float(alpha / power)
+
+
+def power_of_two(A):
+    """The largest one that is at most the largest entry of A in magnitude; 1 for zeros."""
+    xp = namespace(A)
+    largest = float(xp.max(xp.abs(A)))
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest > 0 else 1.0
 
 
 class Lasso:
@@ -48,29 +61,30 @@ class Lasso:
     ):
         self.settings = alpha, penalty, width, positive, gap_tol, max_sweeps, algorithm
         self.precompute = precompute
-        self.gram = None
+        self.prepared = None
         self.first = None
+        self.unfinished = []  # how many samples were given up, by batch
 
     def init(self, components):
         return {}
 
     def forward(self, X, params, context):
-        D = params["components"]
-        gram = self._gram(D, X.shape[0]) if self.gram is None else self.gram[0]
-        first = None
+        D, first = params["components"], None
         if self.first is not None:
             first = asarray_like(self.first.toarray(), X, X.dtype)
         centred = X - params["decoder_bias"]
-        # In a unit of their own, so that squares neither overflow nor vanish.
-        unit = math.ldexp(1.0, math.frexp(float(namespace(X).max(namespace(X).abs(centred))))[1])
+        # Data and atoms in units of their own, so that squares neither overflow nor vanish.
+        unit = power_of_two(centred)
+        size, D, gram = self.prepared or self._prepare(D, X.shape[0])
         alpha, penalty, width, *how, algorithm = self.settings
         algorithm = algorithm if is_host(namespace(X)) else "fista"
-        settings = in_units(alpha, penalty, unit), penalty, width / unit, *how, algorithm
-        first = None if first is None else first / unit
-        *arrays, unfinished = lasso(centred / unit, D, *settings, first, gram)
-        arrays[2] = arrays[2] * unit
-        if unfinished:
-            _warn_unfinished(self.settings, unfinished, X.shape[0])
+        alpha, width = in_units(alpha, penalty, unit, size), width / unit * size
+        first = None if first is None else first / unit * size
+        *arrays, unfinished = lasso(
+            centred / unit, D, alpha, penalty, width, *how, algorithm, first, gram
+        )
+        arrays[2] = arrays[2] / size * unit
+        self.unfinished.append(unfinished)
         return {"codes": codes.SparseCodes(*arrays, D.shape[0])}, None
 
     def backward(self, d_heads, tape, params, grads):
@@ -78,16 +92,23 @@ class Lasso:
 
     def for_inference(self, params, n_samples):
         encoder = Lasso(*self.settings, self.precompute)
-        encoder.first = self.first
-        encoder.gram = (self._gram(params["components"], n_samples),)
+        encoder.prepared = self._prepare(params["components"], n_samples)
+        return encoder
+
+    def beginning_with(self, first):
+        """This encoder, beginning with these codes (CSR, a row for each that it encodes)."""
+        encoder = copy.copy(self)
+        encoder.first = first
         return encoder
 
     def rows(self, start, stop):
-        if self.first is None:
-            return self
-        encoder = Lasso(*self.settings, self.precompute)
-        encoder.gram, encoder.first = self.gram, self.first[start:stop]
-        return encoder
+        return self if self.first is None else self.beginning_with(self.first[start:stop])
+
+    def _prepare(self, D, n_samples):
+        # The unit of the atoms, they in it, and their Gram matrix where it pays.
+        size = 1.0 if self.settings[1] == "mcp" else power_of_two(D)
+        D = D / size
+        return size, D, self._gram(D, n_samples)
 
     def _gram(self, D, n_samples):
         (m, _d), pays = D.shape, self.precompute
@@ -97,20 +118,11 @@ class Lasso:
         return gram(D) if pays else None
 
 
-def _warn_unfinished(settings, unfinished, n_samples):
-    warnings.warn(
-        f"LassoCoder: {unfinished} of {n_samples} samples did not reach gap_tol={settings[4]:g} in "
-        f"max_sweeps={settings[5]}. Raise max_sweeps or gap_tol.",
-        ConvergenceWarning,
-        stacklevel=2,
-    )
-
-
 class LassoCoder(BaseCoder):
     """Sparse codes by penalised least squares, over a given dictionary or one that `fit` learns.
 
-    The codes z of a sample x minimise ``|x - offset - z D|² / 2 + alpha sum_j rho(z_j)``, in units
-    of X and over atoms as they are. With ``penalty="l1"``, ``rho(z) = |z|``, the sparse coding of
+    The codes z of a sample x minimise ``|x - offset - z D|² / 2 + alpha sum_j rho(z_j)``, for X and
+    atoms as they are. With ``penalty="l1"``, ``rho(z) = |z|``, the sparse coding of
     the amortisation-gap paper [2]_.
 
     Parameters
@@ -118,7 +130,9 @@ class LassoCoder(BaseCoder):
     n_components : int or "auto", default="auto"
         Number of atoms; "auto" is that of the given dictionary, or 4 times the number of features.
     alpha : float, default=1.0
-        Weight of the penalty, in units of X.
+        Weight of the penalty. For X in other units, divided by c: with ``"l1"`` and ``"mcp"``
+        alpha is divided by c too, with ``"lp"`` by c to the power of 1.5, with ``"l0"`` and
+        ``"log"``, whose codes are measured in units of X, by c².
     penalty : {"l1", "log", "mcp", "lp", "l0"}, default="l1"
         rho: ``|z|``; ``log(1 + |z|)``; the minimax concave penalty with gamma = 3, which is
         ``|z| - z² / (6 alpha)`` up to 3 alpha and constant from there; the root of ``|z|``; or 1
@@ -316,30 +330,65 @@ class LassoCoder(BaseCoder):
         -------
         Z : array or CSR of shape (n_samples, n_components)
         """
-        if code_init is None:
-            return super().transform(X)
-        first = sp.csr_array(code_init)
-        shape = np.shape(X)[0], self.components_.shape[0]
-        if first.shape != shape or not np.isfinite(first.data).all():
-            raise ValueError(
-                f"{type(self).__name__}: code_init has shape {first.shape}, but finite codes of "
-                f"shape {shape} are needed, a row for each of X and a column for each atom."
-            )
-        self._first = first
-        try:
-            return super().transform(X)
-        finally:
-            del self._first
+        check_is_fitted(self)
+        first = None if code_init is None else self._first_codes(code_init)
+        encoders = []
 
-    def _warn_if_too_large(self, rows, components, stacklevel):
+        def prepare(encoder):
+            encoders.append(encoder)
+            return encoder if first is None else encoder.beginning_with(self._for(first, X))
+
+        Z = self._transform(X, prepare)
+        self._warn_if_unfinished(encoders[0], "", stacklevel=4)
+        return Z
+
+    def _first_codes(self, code_init):
+        if is_array_api_obj(code_init):
+            code_init = to_numpy(code_init)
+        try:
+            first = check_array(
+                code_init, accept_sparse="csr", dtype=[np.float64, np.float32],
+                input_name="code_init", estimator=self,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__}: code_init is not an array of finite codes, a row for each "
+                f"sample and a column for each atom: {error}"
+            ) from error
+        return sp.csr_array(np.maximum(first, 0) if self.positive else first)
+
+    def _for(self, first, X):
+        shape = np.shape(X)[0], self.components_.shape[0]
+        if first.shape != shape:
+            raise ValueError(
+                f"{type(self).__name__}: code_init has shape {first.shape}, but {shape} is needed, "
+                "a row for each sample and a column for each atom."
+            )
+        return first
+
+    def _end_training(self, encoder):
+        self._warn_if_unfinished(encoder, "in training, ", stacklevel=8)
+
+    def _warn_if_unfinished(self, encoder, where, stacklevel):
+        if unfinished := sum(encoder.unfinished):
+            warnings.warn(
+                f"{type(self).__name__}: {where}{unfinished} times a sample did not reach "
+                f"gap_tol={self.gap_tol:g} in max_sweeps={self.max_sweeps}. Raise max_sweeps or "
+                "gap_tol.",
+                ConvergenceWarning,
+                stacklevel=stacklevel,
+            )
+
+    def _warn_if_too_large(self, rows, components, n_samples, stacklevel):
         if self.penalty == "l1":
             C = rows @ components.T
             largest = float((C if self.positive else abs(C)).max())
-            self._warn_too_large("alpha", largest, stacklevel)
+            self._warn_too_large("alpha", largest, rows.shape[0], n_samples, stacklevel)
 
     def _parts(self, n_components, unit):
         weight = in_units(float(self.alpha), self.penalty, unit)
         how = self.positive, float(self.gap_tol), self.max_sweeps, self.algorithm, self.precompute
-        encoder = Lasso(weight, self.penalty, 1 / unit, *how)
-        encoder.first = getattr(self, "_first", None)
-        return encoder, [Reconstruction(), CodePenalty(weight, self.penalty, 1 / unit)]
+        return Lasso(weight, self.penalty, 1 / unit, *how), [
+            Reconstruction(),
+            CodePenalty(weight, self.penalty, 1 / unit),
+        ]

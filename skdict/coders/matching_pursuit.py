@@ -14,6 +14,7 @@ from skdict.kernels.pursuit import pursuit
 from skdict.terms import Reconstruction
 
 GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
+REPEATING = ("mp", "gradient")  # may select an atom again
 TABLE = 3.0  # what a multiply-add of the table of correlations costs against one of a product
 
 
@@ -95,8 +96,10 @@ class MatchingPursuitCoder(BaseCoder):
     n_components : int or "auto", default="auto"
         Number of atoms; "auto" is that of the given dictionary, or 4 times the number of features.
     k : int or None, default=32
-        Most steps per sample, hence most non-zero codes. A k above n_components is clipped with a
-        warning. None: only `residual_tol` ends a pursuit.
+        Most steps per sample, hence most non-zero codes; with ``"omp"`` and ``"ols"`` a k above
+        n_components is clipped with a warning. None: only `residual_tol` ends a pursuit, and of
+        ``"mp"`` and ``"gradient"``, where that may take long, 100 times as many steps as
+        there are features or atoms, whichever are fewer.
     residual_tol : float or None, default=None
         Stop when the Euclidean norm of the residual of a sample is at most this, in units of X.
     algorithm : {"omp", "ols", "mp", "gradient"}, default="omp"
@@ -271,13 +274,22 @@ class MatchingPursuitCoder(BaseCoder):
         self.algorithm = algorithm
         self.precompute = precompute
 
+    def _clips_k(self):
+        return self.algorithm not in REPEATING
+
+    def _warn_if_too_large(self, rows, components, n_samples, stacklevel):
+        if self.residual_tol is not None:
+            xp = namespace(rows)
+            largest = float(xp.max(xp.linalg.vector_norm(rows, axis=1)))
+            self._warn_too_large("residual_tol", largest, rows.shape[0], n_samples, stacklevel)
+
     def _parts(self, n_components, unit):
         if self.k is None and self.residual_tol is None:
             raise ValueError(
                 f"{type(self).__name__}: k=None and residual_tol=None leave a pursuit without an "
                 "end. Set one of them."
             )
-        k = None if self.k is None else min(self.k, n_components)
+        k = self.k if self.k is None or not self._clips_k() else min(self.k, n_components)
         tol = None if self.residual_tol is None else self.residual_tol / unit
         how = self.algorithm, self.positive, self.precompute
         return Pursuit(k, tol, *how), [Reconstruction()]

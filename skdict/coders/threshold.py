@@ -229,11 +229,14 @@ class ThresholdCoder(BaseCoder):
         self.threshold = threshold
         self.refit = refit
 
-    def _warn_if_too_large(self, rows, components, stacklevel):
+    def _clips_k(self):
+        return self.threshold is None
+
+    def _warn_if_too_large(self, rows, components, n_samples, stacklevel):
         if self.threshold is not None:
             C = rows @ unit_rows(components).T
             largest = float((C if self.positive else abs(C)).max())
-            self._warn_too_large("threshold", largest, stacklevel)
+            self._warn_too_large("threshold", largest, rows.shape[0], n_samples, stacklevel)
 
     def _parts(self, n_components, unit):
         if self.k is None and self.threshold is None:

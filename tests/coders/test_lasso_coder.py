@@ -1,6 +1,7 @@
 """What is particular to LassoCoder."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 from estimators import data, small
 from sklearn.base import clone
 from sklearn.decomposition import sparse_encode
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
@@ -89,9 +90,75 @@ def test_code_init():
         impatient.transform(X)
     dense = coder.transform(X, code_init=Z.toarray())
     np.testing.assert_array_equal(dense.toarray(), coder.transform(X, code_init=Z).toarray())
-    for wrong in (Z[:-1], Z[:, :-1], sp.csr_array(Z) * np.nan):
-        with pytest.raises(ValueError, match="code_init has shape"):
+    for wrong in (Z[:-1], Z[:, :-1]):
+        with pytest.raises(ValueError, match=r"code_init has shape.*a row for each sample"):
             coder.transform(X, code_init=wrong)
+    for wrong in (sp.csr_array(Z) * np.nan, "x", Z.toarray() * 1j):
+        with pytest.raises(ValueError, match="code_init is not an array of finite codes"):
+            coder.transform(X, code_init=wrong)
+    with pytest.raises(NotFittedError):
+        clone(coder).transform(X, code_init=Z)
+
+
+@pytest.mark.parametrize("algorithm", ["cd", "fista"])
+def test_signed_codes_to_begin_with(algorithm):
+    # Catches negative codes that a positive coder takes over, for they are optimal among signed.
+    X, D = data(), atoms()
+    signed = LassoCoder(alpha=0.5, dictionary=D).fit(X).transform(X)
+    coder = LassoCoder(alpha=0.5, dictionary=D, positive=True, algorithm=algorithm).fit(X)
+    Z = coder.transform(X, code_init=signed)
+    assert signed.min() < 0 <= Z.min()
+    np.testing.assert_allclose(Z, coder.transform(X), atol=0.05)
+
+
+def test_code_init_on_threads():
+    # Catches codes to begin with that another call on the same coder sees.
+    X, D = data(600), atoms()
+    coder = LassoCoder(alpha=0.3, dictionary=D, penalty="l0").fit(X)
+    first = np.random.default_rng(0).standard_normal((600, 12))
+    alone = coder.transform(X), coder.transform(X, code_init=first)
+    assert not np.array_equal(*alone)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: coder.transform(X, (None, first)[i % 2]), range(40)))
+    for i, Z in enumerate(found):
+        np.testing.assert_array_equal(Z, alone[i % 2])
+
+
+@pytest.mark.parametrize("penalty", ["l1", "log", "lp", "l0"])
+@pytest.mark.parametrize("size", [2.0**-90, 2.0**60])
+def test_atoms_of_any_size(penalty, size):
+    # Catches squares of atoms that vanish or overflow in float32.
+    X, D = data(dtype="float32"), atoms().astype("float32")
+    power = {"l1": 1, "lp": 0.5, "l0": 0, "log": 0}[penalty]
+    usual = LassoCoder(alpha=0.3, penalty=penalty, dictionary=D).fit(X).transform(X)
+    if penalty == "log":  # codes are measured in units of X, so only its finiteness is the same
+        size = 2.0**10
+    other = LassoCoder(alpha=0.3 * size**power, penalty=penalty, dictionary=D * size).fit(X)
+    assert np.isfinite(other.transform(X)).all() and usual.any()
+    if penalty != "log":
+        np.testing.assert_allclose(other.transform(X) * size, usual, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e300, 1e-300])
+@pytest.mark.parametrize("penalty", ["l1", "mcp", "l0"])
+def test_data_near_the_ends_of_floats(penalty, size):
+    # Catches a power of a unit that Python refuses.
+    X = data()
+    X /= np.abs(X).max()
+    coder = LassoCoder(alpha=0.1 * size, penalty=penalty, dictionary=atoms()).fit(X * size)
+    assert np.isfinite(coder.transform(X * size)).all()
+
+
+def test_one_warning_with_the_number_of_samples():
+    # Catches a warning for each block, with the number of its samples.
+    X, D = data(2000), atoms()
+    coder = LassoCoder(alpha=0.01, dictionary=D, max_sweeps=1).fit(X)
+    with pytest.warns(ConvergenceWarning, match=r"LassoCoder: (1\d\d\d|2000) times") as record:
+        coder.transform(X)
+    assert len(record) == 1 and record[0].filename == __file__
+    with pytest.warns(ConvergenceWarning, match=r"in training, \d+ times") as record:
+        LassoCoder(16, alpha=0.01, max_sweeps=1, max_iter=2).fit(X)
+    assert len(record) == 1 and record[0].filename == __file__
 
 
 def test_codes_of_an_autoencoder_to_begin_with():

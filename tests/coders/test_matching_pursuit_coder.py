@@ -286,11 +286,11 @@ def refusals():
     narrow = small(TopKAutoencoder).fit(X[:, :3])
     return {
         "features": (X, {"dictionary": D[:, :4]}, r"dictionary has shape \(12, 4\).*6 features"),
-        "1-d": (X, {"dictionary": D[0]}, "Expected 2D array"),
-        "NaN": (X, {"dictionary": D * np.nan}, "dictionary contains NaN"),
+        "1-d": (X, {"dictionary": D[0]}, r"dictionary has shape \(6,\)"),
+        "NaN": (X, {"dictionary": D * np.nan}, "MatchingPursuitCoder: dictionary.*contains NaN"),
         "zero": (X, {"dictionary": D * 0}, "all 12 atoms of dictionary are zero.*Pass atoms"),
         "zero init": (X, {"dict_init": D * 0}, "all 12 atoms of dict_init are zero"),
-        "no rows": (X, {"dictionary": D[:0]}, "0 sample"),
+        "no rows": (X, {"dictionary": D[:0]}, "all 0 atoms of dictionary"),
         "infinite": (X, {"dictionary": np.where(D > 0, np.inf, D)}, "dictionary contains"),
         "complex": (X, {"dictionary": D * 1j}, "Complex data not supported"),
         "size": (X, {"dictionary": D, "n_components": 5}, "n_components=5, but.*12 atoms.*'auto'"),
@@ -394,7 +394,7 @@ def test_partial_fit_goes_on_with_the_dictionary():
     coder = MatchingPursuitCoder(k=2, dictionary=learned).partial_fit(X[:100])
     first = coder.components_.copy()
     coder.partial_fit(X[100:])
-    alone = small(TopKAutoencoder).fit(X[:100]).partial_fit(X[100:])
+    alone = small(TopKAutoencoder).partial_fit(X[:100]).partial_fit(X[100:])
     np.testing.assert_array_equal(coder.components_, alone.components_)
     assert np.abs(coder.components_ - first).max() > 0
     assert not hasattr(learned, "components_")
@@ -404,8 +404,9 @@ def test_partial_fit_needs_a_dictionary_that_can_go_on():
     # Catches a silent refit on the last block alone.
     X = data()
     coder = MatchingPursuitCoder(k=2, dictionary=PCA(3)).fit(X)
-    with pytest.raises(ValueError, match="no partial_fit"):
-        coder.partial_fit(X)
+    for either in (coder, clone(coder)):
+        with pytest.raises(ValueError, match="no partial_fit"):
+            either.partial_fit(X)
 
 
 @pytest.mark.parametrize("algorithm", ["omp", "mp"])
