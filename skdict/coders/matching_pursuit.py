@@ -114,7 +114,8 @@ class MatchingPursuitCoder(BaseCoder):
         in :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
     offset : float, array of shape (n_features,) or None, default=None
         Subtracted before coding, and added by `inverse_transform`. None: zero with an array, the
-        ``decoder_bias_`` of an estimator, and with a learned dictionary the mean of X.
+        ``decoder_bias_`` (or ``mean_``) of an estimator, and with a learned dictionary the mean of
+        X.
     positive : bool, default=False
         Codes are at least zero: only positive correlations count, ``"omp"`` and ``"ols"`` refit by
         non-negative least squares, and ``"gradient"`` cuts its steps off at zero.
