@@ -28,20 +28,23 @@ def _descend_block(D, A, asked, start, positive):
         pivot = A[j, j]
         if pivot <= 0:
             continue
-        square = 0.0
         for f in range(d):
             value = D[j, f] + asked[p, f] / pivot
-            if positive and value < 0:
-                value = D.dtype.type(0)
-            atom[f] = value
-            square += np.float64(value) * value
+            atom[f] = D.dtype.type(0) if positive and value < 0 else value
+        # A sum in a loop that stores would be vectorised or not by where the arrays lie in memory,
+        # and its last bit with it.
+        square = 0.0
+        for f in range(d):
+            square += np.float64(atom[f]) * atom[f]
         if square == 0:
             continue
         factor = D.dtype.type(1 / np.sqrt(square))
         for f in range(d):
-            moved = factor * atom[f]
-            atom[f] = moved - D[j, f]
-            D[j, f] = moved
+            atom[f] *= factor
+        for f in range(d):
+            old = D[j, f]
+            D[j, f] = atom[f]
+            atom[f] -= old
         for q in range(p + 1, count):
             a = A[start + q, j]
             if a != 0:
