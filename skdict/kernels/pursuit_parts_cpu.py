@@ -109,11 +109,12 @@ def solve_upper(L, gamma, count, codes):
 @jit
 def downhill(change, C, row, support, codes, count, positive):
     """A step along the gradient on the support; no code at zero goes below. Its squared norm."""
-    total = 0.0
     for p in range(count):
         change[p] = C[row, support[p]]
         if positive and codes[p] <= 0 and change[p] < 0:
             change[p] = 0
+    total = 0.0  # in a loop of its own: see atoms_cpu
+    for p in range(count):
         total += np.float64(change[p]) * change[p]
     return total
 
