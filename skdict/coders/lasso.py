@@ -17,11 +17,10 @@ from skdict import codes
 from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import asarray_like, is_array_api_obj, is_host, namespace, to_numpy
 from skdict.coders._base import BaseCoder
-from skdict.kernels.dense import gram
+from skdict.kernels.dense import gram, gram_fits
 from skdict.kernels.lasso import lasso
 from skdict.terms import CodePenalty, Reconstruction
 
-GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
 POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the data, in alpha
 ROUNDS = 6  # products of residuals with the dictionary that a sample takes without one
 
@@ -111,10 +110,10 @@ class Lasso:
         return size, D, self._gram(D, n_samples)
 
     def _gram(self, D, n_samples):
-        (m, _d), pays = D.shape, self.precompute
+        pays = self.precompute
         if pays == "auto":
-            fits = is_host(namespace(D)) and m * m * D.dtype.itemsize <= GRAM_BYTES
-            pays = fits and m <= 2 * ROUNDS * n_samples and self.settings[-1] == "cd"
+            enough = D.shape[0] <= 2 * ROUNDS * n_samples and self.settings[-1] == "cd"
+            pays = is_host(namespace(D)) and gram_fits(D) and enough
         return gram(D) if pays else None
 
 

@@ -9,11 +9,10 @@ from skdict._sklearn import Integral, Interval, Real, StrOptions
 from skdict.backend import is_host, namespace
 from skdict.coders._base import BaseCoder
 from skdict.constraints import norms_and_units
-from skdict.kernels.dense import gram
+from skdict.kernels.dense import gram, gram_fits
 from skdict.kernels.pursuit import pursuit
 from skdict.terms import Reconstruction
 
-GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
 REPEATING = ("mp", "gradient")  # may select an atom again
 TABLE = 3.0  # what a multiply-add of the table of correlations costs against one of a product
 
@@ -79,7 +78,7 @@ def gram_pays(D, n_samples, k):
     (m, d), most = D.shape, min(D.shape)
     steps = most if k is None else min(k, most)
     with_gram = m * d / 2 + n_samples * TABLE * steps * steps / 2
-    return m * m * D.dtype.itemsize <= GRAM_BYTES and with_gram <= n_samples * steps * d
+    return gram_fits(D) and with_gram <= n_samples * steps * d
 
 
 class MatchingPursuitCoder(BaseCoder):

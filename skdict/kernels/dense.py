@@ -13,6 +13,7 @@ from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
 _TILE_ENTRIES = 1 << 26  # of the product of a tile: 256 MB in float32
+_GRAM_BYTES = 1 << 30  # of the largest Gram matrix that is formed unasked
 _GRAM_TILES = (256, 512)  # rows and columns, below and from _MANY: mirrored from the cache
 _MANY = 4096
 _LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
@@ -41,6 +42,11 @@ def matmul(A, B, out=None):
     else:
         pool.blocks(rows, n, tile_rows(n, d, m))
     return out
+
+
+def gram_fits(D):
+    """May the Gram matrix of these atoms be formed unasked?"""
+    return D.shape[0] ** 2 * D.dtype.itemsize <= _GRAM_BYTES
 
 
 def gram(D):
