@@ -2,17 +2,19 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import warnings
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdict import codes, encoding, training
+from skdict import codes, encoding, runs, training
 from skdict._sklearn import (
     Integral,
     Interval,
@@ -22,23 +24,27 @@ from skdict._sklearn import (
     fit_context,
     output_config,
 )
-from skdict._validation import check_codes, check_X
-from skdict.backend import (
-    asarray_like,
-    computation_dtype,
-    generator,
-    namespace,
-    to_numpy,
-)
+from skdict._callbacks import PassTasks
+from skdict._validation import check_codes, open_X, rows_of
+from skdict.backend import asarray_like, generator, to_numpy
 from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
+from skdict.progress import Progress
+from skdict.saving import saving
 
+MOST_HELD_OUT = 32_768  # rows, for early stopping: more would not tell more
+MANY_DEAD = 0.5  # share of the latents that is worth a warning
+LOOKED_AT = 512  # rows, by which a checkpoint knows its data
+NOT_OF_TRAINING = {"n_jobs", "verbose", "sparse_output", "warm_start"}
+OF_CALLBACKS = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 AUTO_STEPS = 4000  # that max_iter="auto" aims at
 AUTO_EPOCHS = (6, 1000)  # and its bounds
 FEW_STEPS = 24  # of a pass: as few, and samples come back while the encoder remembers them
 
 
-class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseDictionaryEstimator(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Training, encoding and decoding, for a shell that names its parts in `_parts`."""
 
     _parameter_constraints = {
@@ -50,6 +56,8 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "decay": [Interval(Real, 0, 1, closed="both")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "max_no_improvement": [Interval(Integral, 1, None, closed="left"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "dead_after": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
@@ -70,24 +78,63 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     # ------------------------------------------------------------------ fitting
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        *,
+        n_samples=None,
+        checkpoint=None,
+        checkpoint_every=1000,
+        resume=False,
+    ):
         """Learn a dictionary from X.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-            float32 and float64 are computed in their own precision, float16 in float32.
+        X : array of shape (n_samples, n_features), or what yields its rows
+            float32 and float64 are computed in their own precision, float16 and bfloat16 in
+            float32. Read a piece at a time, never whole: ``np.memmap``; paths of ``.npy`` and
+            ``.safetensors`` files, a folder or a pattern of them
+            (:func:`skdict.datasets.open_shards`); what is sliced like an h5py dataset or a zarr
+            array; dask arrays; iterables of blocks of rows.
         y : None
             Ignored.
+        n_samples : int, optional
+            How many rows there are, where X is an iterable, which cannot tell; at most as many are
+            read. Without it the rate of learning does not decay if X can be read only once, and
+            other iterables are read once through to count.
+        checkpoint : str or path, optional
+            Folder in which the state of training is saved, the last two of them; None: nowhere.
+            While it is given, SIGTERM and Ctrl-C let the step end, save, set the fitted attributes
+            and only then have their effect.
+        checkpoint_every : int or str, default=1000
+            Steps between two checkpoints, or time, such as ``"10min"``.
+        resume : bool, default=False
+            Go on from the last checkpoint, to the same bits as without interruption; begin where
+            there is none. False: the folder must have no checkpoints.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If X is not as above, or a checkpoint is damaged or of other parameters or data.
+        OSError
+            If a checkpoint cannot be written; those before it remain.
+        RuntimeError
+            If another fit is using the folder of checkpoints.
         """
-        with self._all_or_nothing(), use_threads(self.n_jobs):
-            X = check_X(self, X, reset=True, method="fit")
-            if not self._fit_given_dictionary(X):
-                self._fit_from_data(X)
+        keeping = saving(checkpoint, checkpoint_every, resume, type(self).__name__)
+        with self._all_or_nothing(), use_threads(self.n_jobs), keeping as saver:
+            source = open_X(self, X, reset=True, method="fit", n_samples=n_samples)
+            given = self._fit_given_dictionary(X, source)
+            context = None if given else self._fit_from_data(X, y, source, saver)
+            self._end_callbacks(context, X, y)
+        if saver is not None:
+            saver.pass_on()
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -99,7 +146,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
+        X : array of shape (n_samples, n_features), or what yields its rows, as in `fit`
         y : None
             Ignored.
 
@@ -109,60 +156,128 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         fresh = not hasattr(self, "components_")
         with self._all_or_nothing() as before, use_threads(self.n_jobs):
-            X = check_X(self, X, reset=fresh, method="partial_fit")
-            if not self._fit_given_dictionary(X, resume=True):
-                state = self._resume(X, fresh)
+            source = open_X(self, X, reset=fresh, method="partial_fit")
+            if not self._fit_given_dictionary(X, source, resume=True):
+                state = self._resume(source, fresh)
                 before.pop("_state", None)  # from here on it changes: no way back to it
-                self._partial_fit_from_data(X, state, fresh)
+                self._partial_fit_from_data(source, state, fresh)
         return self
 
-    def _fit_given_dictionary(self, X, resume=False):
+    def _fit_given_dictionary(self, X, source, resume=False):
         """Set the fitted attributes without training if there is a dictionary; did it?"""
         return False
 
-    def _fit_from_data(self, X):
+    def _fit_from_data(self, X, y, source, saver):
         self._state = None
         self._warn_if_clipped()
+        tree = None
+        if saver is not None:
+            saver.configuration = self._configuration(source)
+            tree = saver.last()
+        if tree is None:
+            run, settings, n_passes = self._new_run(source)
+        else:
+            on_device = self._settings(0.0, 1).dictionary is None
+            run = runs.Run.from_tree(tree, source, self.shuffle, on_device)
+            _, settings, n_passes = self._schedule(source, run.feed.held_out)
+        encoder, terms = self._parts(self._n_components(), run.state.scale)
+        context = self._begin_callbacks(n_passes - len(run.epochs), X, y)
+        watch = runs.Watch(
+            self._moments,
+            tasks=PassTasks(self, context, run, None if source.once else X, y),
+            saver=saver,
+            validation=self._validation(run.feed),
+            tol=self.tol,
+            patience=self._patience(),
+        )
+        result = self._run(run, encoder, terms, settings, watch)
+        if result is None:
+            self._warn_if_silent(run.state, source, run.epochs, settings.learning_rate)
+            self._warn_if_many_are_dead(run)
+        self._set_fitted(run.state, run.epochs)
+        self.n_iter_, self.n_steps_ = len(run.epochs), run.state.step
+        self._state = None  # a pickle holds the model, not the optimiser
+        return context
+
+    def _new_run(self, source):
         random = generator(check_random_state(self.random_state))
-        order = random.permutation(X.shape[0]) if self.shuffle else None
+        held_out = None
+        if self.early_stopping:
+            held_out = source.held_out(self.validation_fraction, MOST_HELD_OUT, random)
+        feed = training.Feed(source, self.shuffle, held_out)
         warm = self.warm_start and hasattr(self, "components_")
         if warm:
-            self._check_continues(X)
-        state = self._start(X, order, random, warm)
-        encoder, terms = self._parts(self._n_components(), state.scale)
-        settings = self._settings(self._repetition(X.shape[0]), X.shape[0])
-        steps_per_pass = math.ceil(X.shape[0] / settings.batch_size)
-        n_passes = self._n_passes(steps_per_pass)
-        plan = training.Plan(state.step, n_passes * steps_per_pass, self._decay())
-        epochs = self._run(state, X, encoder, terms, settings, plan, order)
-        self._warn_if_silent(state, X, epochs, settings.learning_rate)
-        self._set_fitted(state, epochs)
-        self.n_iter_, self.n_steps_ = len(epochs), state.step
-        self._state = None  # a pickle holds the model, not the optimiser
+            self._check_continues(source)
+        order_from = random.bit_generator.state
+        first = source.first(feed.order(random), training.FIRST_ROWS)
+        state = self._start(first, source.like, random, warm)
+        state.order_from = order_from
+        plan, settings, n_passes = self._schedule(source, held_out, state.step)
+        return runs.Run(state, feed, plan), settings, n_passes
 
-    def _resume(self, X, fresh):
+    def _schedule(self, source, held_out, first_step=0):
+        """Plan, settings and number of passes of a fit."""
+        if source.once and self.max_iter not in ("auto", 1):
+            raise ValueError(
+                f"{type(self).__name__}: max_iter={self.max_iter}, but X is an iterator, which can "
+                "be read only once. Set max_iter=1, or pass an object that can be read again, such "
+                "as a list of blocks or a class with __iter__."
+            )
+        if source.n_rows is None:
+            if self._decay():
+                warnings.warn(
+                    f"{type(self).__name__}: X is an iterator that does not tell how many rows it "
+                    f"has, so the learning rate cannot decay (decay={self.decay}). Pass n_samples "
+                    "to fit, or set decay=0.",
+                    UserWarning,
+                    stacklevel=6,
+                )
+            return training.Plan(first_step, math.inf, 0.0), self._settings(0.0, None), 1
+        n = source.n_rows - (0 if held_out is None else len(held_out))
+        settings = self._settings(0.0 if source.once else self._repetition(n), n)
+        steps_per_pass = math.ceil(n / settings.batch_size)
+        n_passes = 1 if source.once else self._n_passes(steps_per_pass)
+        plan = training.Plan(first_step, n_passes * steps_per_pass, self._decay())
+        return plan, settings, n_passes
+
+    def _validation(self, feed):
+        if feed.held_out is None:
+            return None
+        return runs.Validation(feed.source.take(feed.held_out))
+
+    def _patience(self):
+        if self.early_stopping and self.max_no_improvement is None:
+            return runs.PATIENCE
+        return self.max_no_improvement
+
+    def _resume(self, source, fresh):
         if fresh:
             self._warn_if_clipped()
         else:
-            self._check_continues(X)
+            self._check_continues(source)
         state = getattr(self, "_state", None)
         if state is None:
             random = generator(check_random_state(self.random_state))
             scale = None if fresh else getattr(self, self._scale_attribute, None)
-            state = self._start(X, None, random, not fresh, scale)
+            first = source.first(source.order(None), training.FIRST_ROWS)
+            state = self._start(first, source.like, random, not fresh, scale)
             state.step = 0 if fresh else self.n_steps_
         return state
 
-    def _partial_fit_from_data(self, X, state, fresh):
+    def _partial_fit_from_data(self, source, state, fresh):
         encoder, terms = self._parts(self._n_components(), state.scale)
-        plan = training.Plan(state.step, math.ceil(X.shape[0] / self.batch_size), 0.0)
+        n = math.inf if source.n_rows is None else math.ceil(source.n_rows / self.batch_size)
+        run = runs.Run(state, training.Feed(source, False), training.Plan(state.step, n, 0.0))
+        settings = self._settings(0.0, source.n_rows)
         earlier = None if fresh else (self.history_, self.n_iter_)
-        epochs = self._run(state, X, encoder, terms, self._settings(0.0, X.shape[0]), plan, None)
+        watch = runs.Watch(self._moments, tol=self.tol, patience=self.max_no_improvement)
+        self._run(run, encoder, terms, settings, watch)
         # Copies of the matrices, for the state goes on changing them.
-        self._set_fitted(dataclasses.replace(state, params=_copied(state.params)), epochs)
-        self.n_iter_, self.n_steps_ = len(epochs), state.step
+        copies = dataclasses.replace(state, params=runs.copied(state.params))
+        self._set_fitted(copies, run.epochs)
+        self.n_iter_, self.n_steps_ = len(run.epochs), state.step
         if earlier is not None:
-            history, self.n_iter_ = earlier[0], earlier[1] + len(epochs)
+            history, self.n_iter_ = earlier[0], earlier[1] + len(run.epochs)
             self.history_ = {
                 name: np.concatenate([history.get(name, []), values])
                 for name, values in self.history_.items()
@@ -170,28 +285,28 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.loss_curve_ = self.history_["loss"].tolist()
         self._state = state
 
-    def _start(self, X, order, random, warm, held_scale=None):
-        center, scale = training.center_and_scale(X, order)
+    def _start(self, first, like, random, warm, held_scale=None):
+        """State of a training whose first rows are `first`."""
+        center, scale = training.center_and_scale(first)
         center, scale = self._center(center), held_scale or scale
-        like = asarray_like(np.empty((0, X.shape[1])), X, computation_dtype(X))
         if warm:
             params = training.unfold(self._fitted_params(like), center, scale)
-            state = training.start(params, X, random, center, scale)
+            state = training.start(params, like, random, center, scale)
             state.silent_for[to_numpy(self.dead_latents_)] = self.dead_after
             return state
         n_components = self._n_components()
         encoder, _ = self._parts(n_components, scale)
-        atoms = self._first_atoms(X, order, random, n_components, center)
+        atoms = self._first_atoms(first, random, n_components, center)
         components = unit_rows(asarray_like(atoms, like, like.dtype))
-        bias = asarray_like(np.zeros(X.shape[1]), like, like.dtype)
+        bias = asarray_like(np.zeros(like.shape[1]), like, like.dtype)
         params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
-        return training.start(params, X, random, center, scale)
+        return training.start(params, like, random, center, scale)
 
     def _center(self, mean):
         return mean
 
-    def _first_atoms(self, X, order, random, n_components, center):
-        return random.standard_normal((n_components, X.shape[1]))
+    def _first_atoms(self, first, random, n_components, center):
+        return random.standard_normal((n_components, first.shape[1]))
 
     def _check_continues(self, X):
         name, (n_components, n_features) = type(self).__name__, self.components_.shape
@@ -215,50 +330,35 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             return params
         return {n: asarray_like(to_numpy(a), like, like.dtype) for n, a in params.items()}
 
-    @np.errstate(over="ignore", invalid="ignore")  # looked for here, once a pass
-    def _run(self, state, X, encoder, terms, settings, plan, order):
-        epochs, best, waited = [], math.inf, 0
-        # What a diverging pass goes back to; the fitted attributes serve a training that resumes.
-        resumed = getattr(self, "_state", None) is state
-        finite = None if resumed else _copied(state.params)
-        silence = state.silent_for.copy(), state.density
-        for epoch in training.train(state, X, encoder, terms, settings, plan, order):
-            if not (math.isfinite(epoch.loss) and _all_finite(state.params)):
-                self._warn_diverged(state, settings.learning_rate)
-                if finite is None:
-                    fitted = self._fitted_params(state.center)
-                    finite = training.unfold(fitted, state.center, state.scale)
-                state.params, state.optimizer = finite, self._moments(finite, state.n_seen)
-                state.silent_for, state.density = silence
-                break
-            if not plan.done(state.step):
-                finite, silence = _copied(state.params), (state.silent_for.copy(), state.density)
-            epochs.append(epoch)
+    @np.errstate(over="ignore", invalid="ignore")  # looked for in runs
+    def _run(self, run, encoder, terms, settings, watch):
+        # A training that resumes goes back to the fitted attributes if it diverges.
+        state, fallback = run.state, None
+        if getattr(self, "_state", None) is state:
+            def fallback():
+                fitted = self._fitted_params(state.center)
+                return training.unfold(fitted, state.center, state.scale)
+
+        with contextlib.ExitStack() as stack:
+            if watch.saver is not None:
+                stack.enter_context(watch.saver)
             if self.verbose:
-                print(self._progress(len(epochs), state, epoch))
-            if state.step < settings.warmup:  # while alpha rises, so does the loss
-                continue
-            waited = 0 if epoch.loss < best * (1 - self.tol) else waited + 1
-            best = min(best, epoch.loss)
-            if self.max_no_improvement is not None and waited >= self.max_no_improvement:
-                plan.wind_down(state.step)
+                shown = Progress(type(self).__name__, self.verbose, settings)
+                watch.progress = stack.enter_context(shown)
+            result = runs.drive(run, encoder, terms, settings, watch, fallback)
+        if result == "diverged":
+            self._warn_diverged(state, settings.learning_rate)
         self._end_training(encoder)
-        return epochs
+        return result
 
     def _end_training(self, encoder):
         """What an encoder has to say after training with it."""
 
-    def _progress(self, n_epochs, state, epoch):
-        return (
-            f"[{type(self).__name__}] epoch {n_epochs}, step {state.step}: loss {epoch.loss:.4g}, "
-            f"L0 {epoch.l0:.1f}, dead {epoch.dead}"
-        )
-
     def _warn_diverged(self, state, learning_rate):
         warnings.warn(
-            f"{type(self).__name__}: the loss became non-finite before step {state.step} at "
-            f"learning_rate={learning_rate:.4g}. Training stopped; the parameters are those of "
-            f"the last finite pass, or those it began with. {self._against_divergence()}",
+            f"{type(self).__name__}: the loss became huge or non-finite before step {state.step} "
+            f"at learning_rate={learning_rate:.4g}. Training stopped; the parameters are those of "
+            f"the last sound pass, or those it began with. {self._against_divergence()}",
             ConvergenceWarning,
             stacklevel=7,
         )
@@ -267,15 +367,23 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return "Lower learning_rate."
 
     def _set_fitted(self, state, epochs):
-        for name, array in training.fold(state).items():
-            setattr(self, f"{name}_", array)
-        self.history_ = {
-            name: np.array([getattr(epoch, name) for epoch in epochs])
-            for name in training.Epoch._fields
+        for name, value in self._fitted_attributes(state, epochs).items():
+            setattr(self, name, value)
+
+    def _fitted_attributes(self, state, epochs):
+        attributes = {f"{name}_": array for name, array in training.fold(state).items()}
+        names = training.Epoch._fields
+        if not self.early_stopping:
+            names = [name for name in names if not name.startswith("validation")]
+        history = {name: np.array([getattr(epoch, name) for epoch in epochs]) for name in names}
+        dead = asarray_like(state.silent_for >= self.dead_after, state.center)
+        return {
+            **attributes,
+            "history_": history,
+            "loss_curve_": history["loss"].tolist(),
+            "dead_latents_": dead,
+            self._scale_attribute: float(state.scale),
         }
-        self.loss_curve_ = self.history_["loss"].tolist()
-        self.dead_latents_ = asarray_like(state.silent_for >= self.dead_after, self.components_)
-        setattr(self, self._scale_attribute, float(state.scale))
 
     def _n_components(self):
         return 4 * self.n_features_in_ if self.n_components == "auto" else self.n_components
@@ -336,10 +444,11 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     def _clips_k(self):
         return True
 
-    def _warn_if_silent(self, state, X, epochs, learning_rate):
-        if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0:
+    def _warn_if_silent(self, state, source, epochs, learning_rate):
+        if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0 or source.once:
             return
-        rows = training.standardise(X[: training.FIRST_ROWS, :], state)
+        first = source.first(source.order(None), training.FIRST_ROWS)
+        rows = training.standardise(first, state)
         # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal
@@ -353,6 +462,21 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 stacklevel=5,
             )
 
+    def _warn_if_many_are_dead(self, run):
+        silent_for = run.state.silent_for
+        dead, n_components = np.count_nonzero(silent_for >= self.dead_after), silent_for.size
+        if dead > MANY_DEAD * n_components and run.epochs and run.epochs[-1].l0 > 0:
+            warnings.warn(
+                f"{type(self).__name__}: {dead} of {n_components} latents did not fire in the last "
+                f"{self.dead_after} samples of training. {self._against_death()}",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _against_death(self):
+        others = "learning_rate or n_components"
+        return f"Lower alpha, {others}." if hasattr(self, "alpha") else f"Raise k, or lower {others}."
+
     @contextlib.contextmanager
     def _all_or_nothing(self):
         """Put every attribute back if fitting fails, so that an earlier fit stays usable."""
@@ -360,9 +484,41 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         try:
             yield before
         except BaseException:
+            # Except those by which scikit-learn ends callbacks.
+            kept = {name: vars(self)[name] for name in OF_CALLBACKS if name in vars(self)}
             vars(self).clear()
-            vars(self).update(before)
+            vars(self).update({**before, **kept})
             raise
+
+    # ------------------------------------------------------------------ callbacks, checkpoints
+
+    def _begin_callbacks(self, n_passes, X, y):
+        context = self._init_callback_context(max_subtasks=max(n_passes, 0))
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        return context
+
+    def _end_callbacks(self, context, X, y):
+        if context is None:  # a given dictionary: nothing was trained
+            context = self._begin_callbacks(0, X, y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
+
+    def _configuration(self, source):
+        """What a checkpoint and the fit that continues it must have in common."""
+        own = {
+            name: _plain(value)
+            for name, value in self.get_params(deep=False).items()
+            if name not in NOT_OF_TRAINING
+        }
+        first = to_numpy(source.first(source.order(None), LOOKED_AT))
+        rows = hashlib.sha256(np.ascontiguousarray(first, dtype=np.float64).data).hexdigest()
+        return {
+            "estimator": type(self).__name__,
+            **own,
+            "rows of X": source.n_rows,
+            "features of X": source.n_features,
+            "dtype of training": str(source.like.dtype),
+            f"first {LOOKED_AT} rows of X": rows[:16],
+        }
 
     # ------------------------------------------------------------------ encoding and decoding
 
@@ -385,9 +541,9 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         check_is_fitted(self)
         self._check_container()
         with use_threads(self.n_jobs) as threads:
-            X = check_X(self, X, reset=False, method="transform")
+            X = rows_of(self, X, method="transform")
             params, encoder = self._inference(X.shape[0])
-            encoder = encoder if prepare is None else prepare(encoder)
+            encoder = encoder if prepare is None else prepare(encoder, X.shape[0])
             if not self.sparse_output:
                 return encoding.encode(X, params, encoder, threads)
             parts = encoding.encode_sparse(X, params, encoder, threads)
@@ -445,7 +601,7 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         check_is_fitted(self)
         with use_threads(self.n_jobs):
-            X = check_X(self, X, reset=False, method="score")
+            X = rows_of(self, X, method="score")
             return encoding.explained_variance(X, *self._inference(X.shape[0]))
 
     # ------------------------------------------------------------------ scikit-learn
@@ -461,9 +617,15 @@ class BaseDictionaryEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return tags
 
 
-def _all_finite(params):
-    return all(bool(namespace(a).all(namespace(a).isfinite(a))) for a in params.values())
-
-
-def _copied(params):
-    return {name: namespace(a).asarray(a, copy=True) for name, a in params.items()}
+def _plain(value):
+    """A parameter as JSON can hold it; arrays and objects by what tells them apart."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.random.RandomState):
+        return "RandomState"
+    if hasattr(value, "fit"):
+        return repr(value)
+    array = np.ascontiguousarray(to_numpy(value))
+    return f"{array.shape}, sha256 {hashlib.sha256(array.data).hexdigest()[:16]}"

@@ -6,6 +6,7 @@ from sklearn.utils.validation import validate_data
 
 from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace
 from skdict.codes import SparseCodes
+from skdict.sources import ArrayRows, is_source, open_source
 
 _FLOATING = (np.float64, np.float32, np.float16)
 
@@ -27,6 +28,37 @@ def check_X(estimator, X, *, reset, method):
         _check_same_place(estimator, X, method)
     dtype = X.dtype.newbyteorder("=")
     return X.astype(dtype if dtype in _FLOATING else np.float64, copy=False)
+
+
+def open_X(estimator, X, *, reset, method, n_samples=None):
+    """X as a source of rows (:mod:`skdict.sources`), which only an array is read whole for."""
+    name = type(estimator).__name__
+    if not is_source(X):
+        source = ArrayRows(check_X(estimator, X, reset=reset, method=method), name)
+        if n_samples not in (None, source.n_rows):
+            raise ValueError(
+                f"{name}: n_samples={n_samples}, but X has {source.n_rows} rows. Leave n_samples "
+                "out; it is for iterables, which cannot tell."
+            )
+        return source
+    source = open_source(X, name, n_samples)
+    if not reset:
+        _check_same_place(estimator, source.like, method)
+    validate_data(estimator, source, reset=reset, skip_check_array=True)
+    return source
+
+
+def rows_of(estimator, X, *, method):
+    """X as an array, or as what is sliced like one."""
+    if not is_source(X):
+        return check_X(estimator, X, reset=False, method=method)
+    source = open_X(estimator, X, reset=False, method=method)
+    if not hasattr(source, "__getitem__"):
+        raise TypeError(
+            f"{type(estimator).__name__}: {method} cannot read rows of an iterable twice or in any "
+            "order. Call it on each block."
+        )
+    return source
 
 
 def check_codes(estimator, Z):

@@ -27,8 +27,8 @@ def fused_step(encoder, terms, params):
     """A function ``step(X, params, context, *update)``, or None.
 
     `update` is what `Adam.update` takes beside parameters and gradients. The step changes `params`
-    and that state, and returns the loss, the number of samples in which each latent fired and the
-    residual of the reconstruction. Or it returns None and has done nothing, where so many latents
+    and that state, and returns the loss, the mean square of the residual, the number of samples in
+    which each latent fired and the residual of the reconstruction. Or it returns None and has done nothing, where so many latents
     fired of late that dense products are faster.
     """
     if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
@@ -56,7 +56,7 @@ def fused_step(encoder, terms, params):
         n_fired = kernel.update(
             params, moments, rates, (*betas, epsilon), keep, batch, centred, residual, rest
         )
-        return batch.value, n_fired, residual
+        return batch.value, batch.unexplained, n_fired, residual
 
     return step
 
@@ -79,7 +79,8 @@ class Batch:
 
     ``counts`` entries in each sample; of each entry ``indices`` of its latent, ``values`` of its
     code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
-    ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms.
+    ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms,
+    ``unexplained``: square of the residual over the number of samples of the batch.
     """
 
     counts: np.ndarray
@@ -90,6 +91,7 @@ class Batch:
     residual_sum: np.ndarray
     d_params: dict
     value: float
+    unexplained: float
 
 
 def _over_rows(X, params, context, of_tile):
@@ -120,6 +122,7 @@ def _joined(tiles):
         sum_of([tile.residual_sum for tile in tiles]),
         {name: sum_of([tile.d_params[name] for tile in tiles]) for name in tiles[0].d_params},
         sum_of([tile.value for tile in tiles]),
+        sum_of([tile.unexplained for tile in tiles]),
     )
 
 
@@ -143,7 +146,7 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
             term_value = error / (2 * n)
             d_term = {term.head: Z.with_values(inner / inner.dtype.type(n))}
             if main:
-                inner_of_codes = inner
+                inner_of_codes, unexplained = inner, error / n
         value += term_value
         for name, d_head in d_term.items():
             d_heads[name] = codes.add(d_heads[name], d_head) if name in d_heads else d_head
@@ -151,7 +154,7 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
     Z = heads["codes"]
     return Batch(
         np.diff(Z.indptr), Z.indices, Z.values, d_U[0].values, inner_of_codes,
-        residual.sum(axis=0), d_params, float(value),
+        residual.sum(axis=0), d_params, float(value), float(unexplained),
     )  # fmt: skip
 
 

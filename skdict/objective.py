@@ -8,7 +8,7 @@ from skdict import codes
 from skdict.backend import namespace
 
 
-def loss_and_grad(params, X, encoder, terms, context, held=None, grads=None):
+def loss_and_grad(params, X, encoder, terms, context, held=None, grads=None, values=None):
     """Objective and gradient on one batch.  Pure: neither `params` nor X is modified.
 
     Parameters
@@ -23,6 +23,8 @@ def loss_and_grad(params, X, encoder, terms, context, held=None, grads=None):
         they vary `params`.
     grads : dict of arrays, optional
         Memory for the gradient, overwritten; shaped like `params`.
+    values : list, optional
+        The value of each term is appended to it.
 
     Returns
     -------
@@ -38,6 +40,8 @@ def loss_and_grad(params, X, encoder, terms, context, held=None, grads=None):
     for term, constant in zip(terms, held, strict=True):
         value, d_term = term(X, heads, params, constant, grads)
         loss = loss + value
+        if values is not None:
+            values.append(value)
         for name, gradient in d_term.items():
             so_far = d_heads[name]
             d_heads[name] = gradient if so_far is None else codes.add(so_far, gradient)

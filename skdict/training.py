@@ -4,6 +4,7 @@ Training runs on centred data divided by one scalar, so that rates and penalties
 data sets; :func:`fold` puts both back into the biases afterwards.
 """
 
+import contextlib
 import dataclasses
 import math
 from typing import NamedTuple
@@ -52,6 +53,9 @@ class TrainState:
     samples since each latent fired; ``step`` and ``n_seen``: steps taken, samples seen;
     ``random``: host stream; ``center`` (d,) and ``scale``: of the data; ``density``: share of codes
     that were not zero in the last step.
+
+    Of the pass that is under way: ``order_from``, the state of `random` that its order was drawn
+    from, None before; ``row``, how many rows are done; ``steps``, what each step came to.
     """
 
     params: dict
@@ -63,22 +67,54 @@ class TrainState:
     center: object
     scale: float
     density: float = 1.0
+    order_from: dict | None = None
+    row: int = 0
+    steps: list = dataclasses.field(default_factory=list)
+
+
+class Step(NamedTuple):
+    """What a step came to: means over its samples, and the rate.
+
+    ``unexplained`` is the square of the residual, of which there are n_features without codes.
+    """
+
+    loss: float
+    l0: float
+    unexplained: float
+    learning_rate: float = 0.0
 
 
 class Epoch(NamedTuple):
-    """Means over the steps of one pass; `dead` is counted at its end."""
+    """Means over the steps of one pass; `dead` and the rate are those at its end.
+
+    ``explained_variance`` is that of the batches as they were trained on, about the mean and the
+    variance of the first rows.
+    """
 
     loss: float
     l0: float
     dead: int
     learning_rate: float
+    explained_variance: float = math.nan
+    validation_loss: float = math.nan
+    validation_score: float = math.nan
 
 
-def center_and_scale(X, order=None):
+class Feed(NamedTuple):
+    """What is read, pass after pass: a source of rows, and those that are held out of it."""
+
+    source: object
+    shuffle: bool
+    held_out: object = None
+
+    def order(self, random):
+        """Order of a pass; takes it from the stream `random`."""
+        return self.source.order(random if self.shuffle else None, self.held_out)
+
+
+def center_and_scale(rows):
     """Column means of the first rows of the stream, and the rms of their entries about them."""
-    n_rows = min(X.shape[0], FIRST_ROWS)
-    rows = to_numpy(take_rows(X, slice(0, n_rows) if order is None else order[:n_rows]))
-    rows = rows.astype(np.float64)
+    rows = to_numpy(rows).astype(np.float64)
     center = rows.mean(axis=0)
     rows -= center
     # The largest entry first, so that squares neither overflow nor vanish; a power of two, so that
@@ -105,7 +141,7 @@ def start(params, X, random, center, scale):
 
 
 def train_step(state, X, encoder, terms, settings, factor=1.0):
-    """One step on a batch X in training's units; changes `state`.  Returns loss and mean L0."""
+    """One step on a batch X in training's units; changes `state`.  Returns a :class:`Step`."""
     if settings.dictionary is not None:
         return _alternate(state, X, encoder, terms, settings)
     n_samples, n_features = X.shape
@@ -123,7 +159,7 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     done = fused(X, state.params, context, *update) if fused else None
     if done is None:
         done = _composed_step(X, state.params, encoder, terms, context, *update, resample)
-    loss, n_fired, residual = done
+    loss, unexplained, n_fired, residual = done
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     if resample:
         dead = state.silent_for >= settings.dead_after
@@ -135,28 +171,32 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     state.n_seen += n_samples
     l0 = int(n_fired.sum()) / n_samples
     state.density = l0 / dead.size
-    return loss, l0
+    return Step(loss, l0, unexplained)
 
 
 def _composed_step(
     X, params, encoder, terms, context, optimizer, moments, rate, factors, shrink, with_residual
 ):
-    """What fused steps do, from parts: loss, how often each latent fired, residual or None."""
-    memory = _memory_for_gradients(params)
-    loss, grads, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory)
+    """What fused steps do, from parts; the residual may be None."""
+    memory, values = memory_for_gradients(params), []
+    loss, grads, heads = loss_and_grad(
+        params, X, encoder, terms, context, grads=memory, values=values
+    )
     Z, residual = heads["codes"], None
     if with_residual:
         residual = codes.decode(Z, params["components"]) + params["decoder_bias"] - X
     optimizer.update(params, grads, moments, rate, factors, shrink)
-    return loss, codes.n_fired(Z), residual
+    return loss, 2 * values[0], codes.n_fired(Z), residual
 
 
 def _alternate(state, X, encoder, terms, settings):
     """Codes with the dictionary held, then the dictionary with the codes held."""
     params, update, n_samples = state.params, settings.dictionary, X.shape[0]
-    memory = _memory_for_gradients(params)
+    memory, values = memory_for_gradients(params), []
     context = Context(step=state.step)
-    loss, _, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory)
+    loss, _, heads = loss_and_grad(
+        params, X, encoder, terms, context, grads=memory, values=values
+    )
     Z = heads["codes"]
     centred = to_numpy(X - params["decoder_bias"])
     matrix = sp.csr_array(codes.to_csr(Z), shape=Z.shape)
@@ -174,7 +214,7 @@ def _alternate(state, X, encoder, terms, settings):
     atoms[...] = asarray_like(D, atoms, atoms.dtype)
     state.step += 1
     state.n_seen += n_samples
-    return loss, int(n_fired.sum()) / n_samples
+    return Step(loss, int(n_fired.sum()) / n_samples, 2 * values[0])
 
 
 def _shrinking(state, dead, decay):
@@ -183,7 +223,7 @@ def _shrinking(state, dead, decay):
     return asarray_like(factors, state.center, state.center.dtype)
 
 
-def _memory_for_gradients(params):
+def memory_for_gradients(params):
     """Arrays like the parameters, on the host the same ones at every step of a run."""
     if not is_host(namespace(params["components"])):
         return None
@@ -195,44 +235,104 @@ def _crosses(n_seen, n_samples, interval):
     return (n_seen + n_samples) // interval > n_seen // interval
 
 
-def train(state, X, encoder, terms, settings, plan, order=None):
-    """Passes over X.  Changes `state`; yields an :class:`Epoch` after each pass.
+def train(state, feed, encoder, terms, settings, plan):
+    """Passes over the rows of `feed`.  Changes `state`.
 
-    `plan` is a :class:`Plan`; `order` the order of rows of the first pass, None as they stand.
-    A caller may call ``plan.wind_down(state.step)`` between passes: the rate then falls to zero at
+    Yields None after each step, and an :class:`Epoch` after each pass. `plan` is a :class:`Plan`. A
+    caller may call ``plan.wind_down(state.step)`` between passes: the rate then falls to zero at
     once instead of later.
     """
-    n = X.shape[0]
-    while not plan.done(state.step):
-        losses, l0s, factor = [], [], 1.0
-        for begin in range(0, n, settings.batch_size):
+    while not plan.done(state.step) or state.steps:  # steps: killed just before the end of a pass
+        if not plan.done(state.step):
+            yield from _pass(state, feed, encoder, terms, settings, plan)
+        epoch = mean_of(state.steps, n_dead(state, settings), state.center.shape[0])
+        state.order_from, state.row, state.steps = None, 0, []
+        yield epoch
+        if feed.source.once:
+            return
+
+
+def _pass(state, feed, encoder, terms, settings, plan):
+    """The steps that are left of the pass that is under way."""
+    order = _order_of_pass(state, feed)
+    with contextlib.closing(feed.source.chunks(order, state.row)) as chunks:
+        for pieces in batches(chunks, settings.batch_size):
             factor = plan.factor(state.step, settings.warmup)
-            span = slice(begin, min(begin + settings.batch_size, n))
-            batch = batch_of(X, span if order is None else order[span], state)
+            batch = batch_of(pieces, state)
             in_decay = plan.in_decay(state.step)
             step_settings = settings._replace(resample=settings.resample and not in_decay)
-            loss, l0 = train_step(state, batch, encoder, terms, step_settings, factor)
-            losses.append(loss)
-            l0s.append(l0)
+            step = train_step(state, batch, encoder, terms, step_settings, factor)
+            state.steps.append(step._replace(learning_rate=factor * settings.learning_rate))
+            state.row += batch.shape[0]
+            yield None
             if plan.done(state.step):
-                break
-        dead = int(np.count_nonzero(state.silent_for >= settings.dead_after))
-        yield Epoch(
-            float(np.mean([float(loss) for loss in losses])),
-            float(np.mean(l0s)),
-            dead,
-            factor * settings.learning_rate,
-        )
-        if order is not None:
-            order = state.random.permutation(n)
+                return
+
+
+def _order_of_pass(state, feed):
+    if state.order_from is None:
+        state.order_from = state.random.bit_generator.state
+        return feed.order(state.random)
+    return feed.order(generator_from(state.order_from))
+
+
+def generator_from(bit_generator_state):
+    """A host stream in a state that another one was in."""
+    random = np.random.default_rng(0)
+    random.bit_generator.state = bit_generator_state
+    return random
+
+
+def n_dead(state, settings):
+    """How many latents are dead."""
+    return int(np.count_nonzero(state.silent_for >= settings.dead_after))
+
+
+def mean_of(steps, dead, n_features):
+    """The :class:`Epoch` that these steps make up."""
+    loss, l0, unexplained = (
+        float(np.mean([float(value) for value in values])) for values in list(zip(*steps))[:3]
+    )
+    rate = float(steps[-1].learning_rate)
+    return Epoch(loss, l0, dead, rate, 1 - unexplained / n_features)
+
+
+def batches(chunks, batch_size):
+    """Pieces of chunks, each an array and rows of it, that make up one batch after the other."""
+    pieces, missing = [], batch_size
+    for array, rows in chunks:
+        start, size = 0, _size(rows)
+        while start < size:
+            stop = min(size, start + missing)
+            pieces.append((array, _part(rows, start, stop)))
+            missing -= stop - start
+            start = stop
+            if not missing:
+                yield pieces
+                pieces, missing = [], batch_size
+    if pieces:
+        yield pieces
+
+
+def _size(rows):
+    return rows.stop - rows.start if isinstance(rows, slice) else rows.size
+
+
+def _part(rows, start, stop):
+    if isinstance(rows, slice):
+        return slice(rows.start + start, rows.start + stop)
+    return rows[start:stop]
 
 
 class Plan:
-    """How many steps, and when the rate begins to fall; without a fall where decay is 0."""
+    """How many steps, and when the rate begins to fall; without a fall where decay is 0.
+
+    `total` is infinite where nobody knows how many rows there are; then there is no fall.
+    """
 
     def __init__(self, first_step, total, decay):
         self.end = first_step + total
-        self.length = round(decay * total)
+        self.length = round(decay * total) if math.isfinite(total) else 0
         self.decay_start = self.end - self.length
 
     def done(self, step):
@@ -249,20 +349,27 @@ class Plan:
             self.decay_start, self.end = step, step + self.length
 
 
-def batch_of(X, rows, state):
-    """Rows of X in training's units; on the host in memory that the next batch overwrites."""
-    if not is_host(namespace(X)):
-        return standardise(take_rows(X, rows), state)
-    is_slice, pool = isinstance(rows, slice), threads.current()
-    n = rows.stop - rows.start if is_slice else rows.size
-    out = pool.buffer("batch", (n, X.shape[1]), state.center.dtype)
-
-    def block(start, stop):
-        part = slice(rows.start + start, rows.start + stop) if is_slice else rows[start:stop]
-        to_units(take_rows(X, part), state.center, state.scale, out[start:stop])
-
-    pool.blocks(block, n, 256, 4 * out.size)
+def batch_of(pieces, state):
+    """Rows of arrays in training's units; on the host in memory that the next batch overwrites."""
+    sizes = [_size(rows) for _, rows in pieces]
+    if not is_host(namespace(pieces[0][0])):
+        parts = [standardise(take_rows(array, rows), state) for array, rows in pieces]
+        return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+    pool, n_features = threads.current(), state.center.shape[0]
+    out = pool.buffer("batch", (sum(sizes), n_features), state.center.dtype)
+    begin = 0
+    for (array, rows), size in zip(pieces, sizes, strict=True):
+        _fill(out[begin : begin + size], array, rows, state, pool)
+        begin += size
     return out
+
+
+def _fill(out, array, rows, state, pool):
+    def block(start, stop):
+        part = take_rows(array, _part(rows, start, stop))
+        to_units(part, state.center, state.scale, out[start:stop])
+
+    pool.blocks(block, out.shape[0], 256, 4 * out.size)
 
 
 def standardise(batch, state):

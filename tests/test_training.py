@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import problem, streams
 
-from skdict import codes, revival, training
+from skdict import TopKAutoencoder, codes, revival, training
 from skdict.autoencoders.gated import Gated
 from skdict.autoencoders.relu import ReLU
 from skdict.autoencoders.topk import TopKEncoder
-from skdict.backend import to_numpy
+from skdict.backend import generator, to_numpy
 from skdict.constraints import unit_rows
 from skdict.encoders import INFERENCE, Affine, Context
 from skdict.objective import loss_and_grad
+from skdict.sources import ArrayRows
 from skdict.terms import L1, AuxK, Reconstruction
-from skdict.training import Plan, Settings
+from skdict.training import Feed, Plan, Settings
 
 FEWER = settings(max_examples=25)
 ENCODERS = {"topk": TopKEncoder(2, 2), "relu": Affine(ReLU()), "gated": Affine(Gated())}
@@ -127,15 +128,15 @@ def test_largest_numbers():
     assert_allclose(center, 0, atol=1e290)
 
 
-def test_center_and_scale_see_the_first_rows_of_the_stream(xp, monkeypatch):
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_scale_is_that_of_the_first_rows_of_the_stream(monkeypatch, shuffle):
     # would catch: the first rows in the order of storage, which may be sorted
     monkeypatch.setattr(training, "FIRST_ROWS", 5)
-    rng = np.random.default_rng(0)
-    X, order = rng.standard_normal((12, 3)), rng.permutation(12)
-    for given_order, rows in [(None, X[:5]), (order, X[order[:5]])]:
-        center, scale = training.center_and_scale(xp.asarray(X), given_order)
-        assert_allclose(center, rows.mean(axis=0))
-        assert_allclose(scale, np.sqrt(np.mean((rows - rows.mean(axis=0)) ** 2)))
+    X = np.random.default_rng(0).standard_normal((12, 3))
+    rows = generator(np.random.RandomState(7)).permutation(12) if shuffle else np.arange(12)
+    first = X[rows[:5]]
+    sae = TopKAutoencoder(4, k=2, max_iter=1, shuffle=shuffle, random_state=7).fit(X)
+    assert_allclose(sae.scale_, np.sqrt(np.mean((first - first.mean(axis=0)) ** 2)))
 
 
 @pytest.mark.parametrize("given_dtype", ["float16", "float32", "float64"])
@@ -182,12 +183,17 @@ def test_a_step_is_a_step_of_adam(xp, name):
     # would catch: a gradient taken at other parameters, a step that leaves something out
     state, X = make_state(np.random.default_rng(1), ENCODERS[name], xp)
     other = copy.deepcopy(state)
-    settings_ = SETTINGS._replace(held=("decoder_bias",))
-    loss, l0 = training.train_step(state, X, ENCODERS[name], TERMS, settings_, factor=0.5)
+    settings_, other_params = SETTINGS._replace(held=("decoder_bias",)), copy.deepcopy(other.params)
+    loss, l0, unexplained, _ = training.train_step(
+        state, X, ENCODERS[name], TERMS, settings_, factor=0.5
+    )
     expected, grads, heads = loss_and_grad(other.params, X, ENCODERS[name], TERMS, Context())
     factors = training.rate_factors(other.params, ("decoder_bias",))
     training.OPTIMIZER.update(other.params, grads, other.optimizer, 0.005, factors)
     assert_allclose(float(loss), float(expected))
+    residual = codes.decode(heads["codes"], other_params["components"]) - X
+    residual = to_numpy(residual + other_params["decoder_bias"])
+    assert_allclose(float(unexplained), np.sum(np.square(residual)) / 12)
     assert l0 == pytest.approx(codes.n_fired(heads["codes"]).sum() / 12)
     for key, array in host(other.params).items():
         assert_array_equal(to_numpy(state.params[key]), array)
@@ -282,26 +288,28 @@ def test_resampling_happens_when_due(monkeypatch, resample):
 # ---------------------------------------------------------------- passes
 
 
-def run(n=10, n_steps=9, order=None, decay=0.0, spy=None, **changes):
+def epochs_of(state, X, encoder, settings, plan, shuffle=False):
+    feed = Feed(ArrayRows(X), shuffle)
+    return [e for e in training.train(state, feed, encoder, TERMS, settings, plan) if e is not None]
+
+
+def run(n=10, n_steps=9, shuffle=False, decay=0.0, spy=None, **changes):
     spy = spy or Spy(Affine(ReLU()))
     state, X = make_state(np.random.default_rng(2), spy, n=n)
     plan = Plan(0, n_steps, decay)
     settings_ = SETTINGS._replace(**changes)
-    epochs = list(training.train(state, X, spy, TERMS, settings_, plan, order))
-    return state, X, spy, epochs
+    return state, X, spy, epochs_of(state, X, spy, settings_, plan, shuffle)
 
 
 def test_order_of_rows():
     # would catch: rows left out or taken twice, the order drawn for later passes not used
-    order = np.random.default_rng(5).permutation(10)
-    _, X, spy, epochs = run(order=order.copy())
+    _, X, spy, epochs = run(shuffle=True)
     sizes = [len(batch) for batch in spy.batches]
     assert sizes == [4, 4, 2] * 3 and len(epochs) == 3
     random = np.random.default_rng(0)  # the seed of the state's own stream
     for i in range(3):
         rows = np.concatenate(spy.batches[3 * i : 3 * i + 3])
-        assert_array_equal(rows, X[order])
-        order = random.permutation(10)
+        assert_array_equal(rows, X[random.permutation(10)])
 
 
 def test_rows_as_they_stand():
@@ -325,7 +333,7 @@ def test_batches_are_standardised():
     spy = Spy(Affine(ReLU()))
     center = np.array([1.0, -2.0, 3.0, 0.0])
     state, X = make_state(np.random.default_rng(2), spy, n=4, center=center, scale=2.5)
-    list(training.train(state, X, spy, TERMS, SETTINGS, Plan(0, 1, 0.0)))
+    epochs_of(state, X, spy, SETTINGS, Plan(0, 1, 0.0))
     assert_allclose(spy.batches[0], (X - center) / 2.5)
 
 
@@ -340,9 +348,11 @@ def test_epochs_tell_what_happened():
         rows = X[first : first + 4]
         steps.append(training.train_step(by_hand, rows, spy, TERMS, SETTINGS, 1.0))
     settings_ = SETTINGS._replace(dead_after=10)
-    epoch = next(training.train(state, X, spy, TERMS, settings_, Plan(0, 3, 0.0)))
-    assert_allclose(epoch.loss, np.mean([loss for loss, _ in steps]))
-    assert_allclose(epoch.l0, np.mean([l0 for _, l0 in steps]))
+    (epoch,) = epochs_of(state, X, spy, settings_, Plan(0, 3, 0.0))
+    assert_allclose(epoch.loss, np.mean([step.loss for step in steps]))
+    assert_allclose(epoch.l0, np.mean([step.l0 for step in steps]))
+    unexplained = np.mean([step.unexplained for step in steps])
+    assert_allclose(epoch.explained_variance, 1 - unexplained / X.shape[1])
     assert epoch.dead == np.count_nonzero(state.silent_for >= 10) >= 1
     assert epoch.learning_rate == pytest.approx(0.01)
     assert all(isinstance(value, int | float) for value in epoch)
@@ -356,7 +366,7 @@ def test_no_resampling_while_the_rate_falls(monkeypatch):
     state, X = make_state(np.random.default_rng(2), spy, n=4)
     state.params["encoder_bias"][1] = -1e9
     settings_ = SETTINGS._replace(dead_after=4, resample=True)
-    list(training.train(state, X, spy, TERMS, settings_, Plan(0, 10, 0.4)))
+    epochs_of(state, X, spy, settings_, Plan(0, 10, 0.4))
     assert steps == list(range(6))
 
 
@@ -424,7 +434,7 @@ def test_two_runs_are_one(xp):
         state, X = make_state(np.random.default_rng(2), spy, xp, n=10)
         for length in lengths:
             plan = Plan(state.step, length, 0.0)
-            epochs = list(training.train(state, X, spy, TERMS, SETTINGS, plan))
+            epochs = epochs_of(state, X, spy, SETTINGS, plan)
         assert state.step == 6 and math.isfinite(epochs[-1].loss)
         results.append(host(state.params))
     for key, array in results[0].items():

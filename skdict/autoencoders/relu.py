@@ -74,7 +74,13 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     tol : float, default=0.0
         Relative improvement of the mean loss of a pass that counts as one.
     max_no_improvement : int, default=None
-        Passes without improvement after which `fit` goes to the fall of the rate; None: never.
+        Passes without improvement after which `fit` goes to the fall of the rate; None: never, or
+        after 10 with `early_stopping`.
+    early_stopping : bool, default=False
+        Hold rows out of `fit`, and let improvement be that of the loss on them; X must then be an
+        array, or files whose rows can be read in any order.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows that `early_stopping` holds out, drawn at random; at most 32,768 rows.
     dead_after : int, default=10000
         Samples without firing after which a latent is dead.
     shuffle : bool, default=True
@@ -87,7 +93,9 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         Limit of threads; None: as many as the BLAS pool may use, one inside a joblib worker.
         Results do not depend on it.
     verbose : int, default=0
-        If positive, print a line after each pass.
+        1: a progress bar where rich is installed and the output is a terminal, else a line every
+        ten seconds and at the end; 2: always lines. They tell rows per second, loss, explained
+        variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
 
@@ -106,7 +114,10 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     loss_curve_ : list of float
         Mean objective of each pass, on centred X divided by `scale_`.
     history_ : dict of arrays
-        One entry a pass: ``loss``, ``l0`` (mean non-zeros a sample), ``dead``, ``learning_rate``.
+        One entry a pass: ``loss``, ``l0`` (mean non-zeros a sample), ``dead``, ``learning_rate``,
+        ``explained_variance`` (of the batches when they were trained on; about the mean and in
+        units of the variance of the first 16,384 rows), and with `early_stopping`
+        ``validation_loss`` and ``validation_score`` (explained variance of the rows held out).
     n_iter_ : int
         Passes made.
     n_steps_ : int
@@ -163,6 +174,8 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         decay=0.2,
         tol=0.0,
         max_no_improvement=None,
+        early_stopping=False,
+        validation_fraction=0.1,
         dead_after=10_000,
         shuffle=True,
         warm_start=False,
@@ -183,6 +196,8 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         self.decay = decay
         self.tol = tol
         self.max_no_improvement = max_no_improvement
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.dead_after = dead_after
         self.shuffle = shuffle
         self.warm_start = warm_start

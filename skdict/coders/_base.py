@@ -14,7 +14,6 @@ from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import HasMethods, Real, StrOptions
 from skdict.backend import (
     asarray_like,
-    computation_dtype,
     is_array_api_obj,
     namespace,
     take_rows,
@@ -60,6 +59,8 @@ class BaseCoder(BaseDictionaryEstimator):
         decay,
         tol,
         max_no_improvement,
+        early_stopping,
+        validation_fraction,
         dead_after,
         shuffle,
         warm_start,
@@ -82,6 +83,8 @@ class BaseCoder(BaseDictionaryEstimator):
         self.decay = decay
         self.tol = tol
         self.max_no_improvement = max_no_improvement
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.dead_after = dead_after
         self.shuffle = shuffle
         self.warm_start = warm_start
@@ -108,8 +111,15 @@ class BaseCoder(BaseDictionaryEstimator):
             settings = settings._replace(project=non_negative_atoms)
         if update is not None:
             settings = settings._replace(warmup=0)
-        whole = update is not None and update.needs_all
-        return settings._replace(batch_size=n_samples) if whole else settings
+        if update is None or not update.needs_all:
+            return settings
+        if n_samples is None:
+            raise ValueError(
+                f"{type(self).__name__}: dict_update={self.dict_update!r} needs all samples at "
+                "once, and X does not tell how many it has. Pass n_samples to fit, or set "
+                "dict_update='online'."
+            )
+        return settings._replace(batch_size=n_samples)
 
     def _decay(self):
         return super()._decay() if self._update() is None else 0.0
@@ -133,13 +143,13 @@ class BaseCoder(BaseDictionaryEstimator):
             return WHOLE_PASSES
         return max(FEWEST_PASSES, math.ceil(ONLINE_UPDATES / steps_per_pass))
 
-    def _start(self, X, order, random, warm, held_scale=None):
-        state = super()._start(X, order, random, warm, held_scale)
+    def _start(self, first, like, random, warm, held_scale=None):
+        state = super()._start(first, like, random, warm, held_scale)
         n_seen = self.n_steps_ * self.batch_size if warm else 0
         state.optimizer = self._moments(state.params, n_seen)
         return state
 
-    def _resume(self, X, fresh):
+    def _resume(self, source, fresh):
         update = self._update()
         if update is not None and update.needs_all:
             raise ValueError(
@@ -147,7 +157,7 @@ class BaseCoder(BaseDictionaryEstimator):
                 "samples at once, which partial_fit has not. Set dict_update to 'online' or "
                 "'gradient', or call fit."
             )
-        state = super()._resume(X, fresh)
+        state = super()._resume(source, fresh)
         if self._updated_by not in (None, self.dict_update):  # another one remembers other things
             state.optimizer = self._moments(state.params, state.n_seen)
         self._updated_by = self.dict_update
@@ -155,7 +165,7 @@ class BaseCoder(BaseDictionaryEstimator):
 
     # ------------------------------------------------------------------ a given dictionary
 
-    def _fit_given_dictionary(self, X, resume=False):
+    def _fit_given_dictionary(self, X, source, resume=False):
         earlier = vars(self).pop("dictionary_", None)
         if self.dictionary is None:
             return False
@@ -171,38 +181,39 @@ class BaseCoder(BaseDictionaryEstimator):
                     f"{name}: dictionary={self.dictionary!r} has no components_ after fit. Pass an "
                     "estimator that learns a dictionary, or an array of atoms."
                 )
-            atoms = self._check_atoms("components_ of dictionary", atoms, X)
-            bias = self._bias_of(self.dictionary_, X.shape[1])
+            atoms = self._check_atoms("components_ of dictionary", atoms, source.n_features)
+            bias = self._bias_of(self.dictionary_, source.n_features)
         else:
-            atoms = self._checked("dictionary", X)
+            atoms = self._check_atoms("dictionary", self.dictionary, source.n_features)
         if self.n_components != "auto" and self.n_components != atoms.shape[0]:
             raise ValueError(
                 f"{name}: n_components={self.n_components}, but the dictionary has "
                 f"{atoms.shape[0]} atoms. Leave n_components at 'auto' with a given dictionary."
             )
-        dtype = computation_dtype(X)
-        self.components_ = asarray_like(to_numpy(atoms).copy(), X, dtype)
-        bias = self._offset(X.shape[1]) if self.offset is not None else bias
-        bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), (X.shape[1],))
-        self.decoder_bias_ = asarray_like(bias.copy(), X, dtype)
+        like, n_features = source.like, source.n_features
+        self.components_ = asarray_like(to_numpy(atoms).copy(), like, like.dtype)
+        bias = self._offset(n_features) if self.offset is not None else bias
+        bias = np.broadcast_to(np.asarray(bias, dtype=np.float64), (n_features,))
+        self.decoder_bias_ = asarray_like(bias.copy(), like, like.dtype)
         self._warn_if_clipped()
         xp = namespace(self.components_)
         self.dead_latents_ = xp.zeros_like(self.components_[:, 0], dtype=xp.bool)
         self.loss_curve_, self.history_ = [], {}
         self.n_iter_ = self.n_steps_ = 0
-        rows = asarray_like(to_numpy(_some_rows(X)), X, dtype) - self.decoder_bias_
-        self._warn_if_too_large(rows, self.components_, X.shape[0], stacklevel=6)
+        rows = asarray_like(to_numpy(_some_rows(source)), like, like.dtype) - self.decoder_bias_
+        n_samples = source.n_rows or rows.shape[0]
+        self._warn_if_too_large(rows, self.components_, n_samples, stacklevel=6)
         return True
 
     def _warn_if_too_large(self, rows, components, n_samples, stacklevel):
         """Say so where no code of these rows, less the offset, can be other than zero."""
 
-    def _warn_if_silent(self, state, X, epochs, learning_rate):
-        if epochs and epochs[-1].l0 == 0:
-            rows = training.standardise(_some_rows(X), state) - state.params["decoder_bias"]
+    def _warn_if_silent(self, state, source, epochs, learning_rate):
+        if epochs and epochs[-1].l0 == 0 and not source.once:
+            rows = training.standardise(_some_rows(source), state) - state.params["decoder_bias"]
             rows *= state.scale
             components = state.params["components"]
-            self._warn_if_too_large(rows, components, X.shape[0], stacklevel=7)
+            self._warn_if_too_large(rows, components, source.n_rows, stacklevel=7)
 
     def _warn_too_large(self, name, largest, n_looked_at, n_samples, stacklevel):
         if getattr(self, name) >= largest > 0:
@@ -266,9 +277,9 @@ class BaseCoder(BaseDictionaryEstimator):
             )
         return np.broadcast_to(offset, (n_features,)).astype(np.float64)
 
-    def _first_atoms(self, X, order, random, n_components, center):
+    def _first_atoms(self, first, random, n_components, center):
         if self.dict_init is not None:
-            atoms = self._checked("dict_init", X)
+            atoms = self._check_atoms("dict_init", self.dict_init, first.shape[1])
             if atoms.shape[0] != n_components:
                 raise ValueError(
                     f"{type(self).__name__}: dict_init has {atoms.shape[0]} atoms, but "
@@ -286,10 +297,9 @@ class BaseCoder(BaseDictionaryEstimator):
             return np.maximum(atoms, 0) if self.positive_dict else atoms
         # Random samples; random directions where there are too few, and a little of them
         # everywhere, lest two atoms be equal or one be zero.
-        noise = super()._first_atoms(X, order, random, n_components, center)
-        n_rows = min(X.shape[0], training.FIRST_ROWS)
-        rows = random.permutation(n_rows)[:n_components]
-        samples = to_numpy(take_rows(X, rows if order is None else order[rows])) - center
+        noise = super()._first_atoms(first, random, n_components, center)
+        rows = random.permutation(first.shape[0])[:n_components]
+        samples = to_numpy(take_rows(first, rows)) - center
         size = np.sqrt(np.mean(np.square(samples))) or 1.0
         noise[: rows.size] = samples / size + 0.01 * noise[: rows.size]
         if self.positive_dict:
@@ -297,10 +307,7 @@ class BaseCoder(BaseDictionaryEstimator):
             return np.where(positive, np.maximum(noise, 0), np.abs(noise))
         return noise
 
-    def _checked(self, parameter, X):
-        return self._check_atoms(parameter, getattr(self, parameter), X)
-
-    def _check_atoms(self, parameter, atoms, X):
+    def _check_atoms(self, parameter, atoms, n_features):
         """Atoms as an array of two dimensions, or an error."""
         if not is_array_api_obj(atoms) or isinstance(atoms, np.ndarray):
             try:
@@ -323,10 +330,10 @@ class BaseCoder(BaseDictionaryEstimator):
             raise ValueError(
                 f"{type(self).__name__}: {parameter} contains NaN or infinity. Pass finite atoms."
             )
-        if atoms.ndim != 2 or atoms.shape[1] != X.shape[1]:
+        if atoms.ndim != 2 or atoms.shape[1] != n_features:
             raise ValueError(
                 f"{type(self).__name__}: {parameter} has shape {tuple(atoms.shape)}, but X has "
-                f"{X.shape[1]} features. Atoms are rows: (n_components, n_features) is needed."
+                f"{n_features} features. Atoms are rows: (n_components, n_features) is needed."
             )
         if not bool(namespace(atoms).any(atoms != 0)):
             raise ValueError(
@@ -336,10 +343,12 @@ class BaseCoder(BaseDictionaryEstimator):
         return atoms
 
 
-def _some_rows(X):
-    # Spread over X: recordings may begin with silence.
-    n = X.shape[0]
-    return take_rows(X, np.unique(np.linspace(0, n - 1, min(n, LOOK_AT)).astype(np.int64)))
+def _some_rows(source):
+    # Spread over X, where that can be: recordings may begin with silence.
+    if not hasattr(source, "take"):
+        return source.first(source.order(None), LOOK_AT)
+    n = source.n_rows
+    return source.take(np.unique(np.linspace(0, n - 1, min(n, LOOK_AT)).astype(np.int64)))
 
 
 def non_negative_atoms(params):

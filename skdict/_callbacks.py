@@ -1,0 +1,31 @@
+"""Passes of training as tasks of scikit-learn's callbacks."""
+
+from skdict import runs
+
+
+class PassTasks:
+    """One subtask of `context` for each pass of `run`."""
+
+    def __init__(self, estimator, context, run, X, y):
+        self.estimator, self.context, self.run = estimator, context, run
+        # A target, lest callbacks that score do nothing; that of a dictionary is X.
+        self.data = {"X": X, "y": X if y is None else y}
+
+    def begin(self):
+        """Before the first step of a pass."""
+        self.task = self.context.subcontext(task_name="epoch")
+        self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self):
+        """After the last step; does a callback want the run to end?"""
+        return self.task.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes=self._fitted
+        )
+
+    def _fitted(self):
+        state, epochs = self.run.state, self.run.epochs
+        attributes = self.estimator._fitted_attributes(state, epochs)
+        # Copies of the matrices, for training goes on changing them.
+        matrices = {f"{name}_": array for name, array in runs.copied(state.params).items()}
+        matrices = {name: array for name, array in matrices.items() if array.ndim == 2}
+        return {**attributes, **matrices, "n_iter_": len(epochs), "n_steps_": state.step}
