@@ -16,8 +16,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 ENGINE = ["backend", "tensor_files", "checkpoint_files"]
 ENGINE += [("sources", "checkpoints", "interruption"), "kernels", "codes"]
 ENGINE += [("encoders", "terms", "constraints", "optimizers")]
-ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training", "encoding"]
-SHELL = ["_sklearn", "_validation", "_base", ("autoencoders", "coders")]
+ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
+ENGINE += [("encoding", "runs"), ("progress", "saving")]
+SHELL = ["_sklearn", "_validation", "_callbacks", "_base", ("autoencoders", "coders")]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
