@@ -13,13 +13,14 @@ ROOT = Path(skdict.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 # A unit may import those before it; within a unit (a file or a folder) anything goes.
-ENGINE = ["backend", ("tensor_files", "sources", "checkpoints"), "kernels", "codes", ("encoders", "terms", "constraints", "optimizers")]
+ENGINE = ["backend", "tensor_files", ("sources", "checkpoints"), "kernels", "codes"]
+ENGINE += [("encoders", "terms", "constraints", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training", "encoding"]
 SHELL = ["_sklearn", "_validation", "_base", ("autoencoders", "coders")]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
-    "datasets": {"backend", "kernels"},
+    "datasets": {"backend", "kernels", "tensor_files", "sources"},
     "model_selection": {"metrics"},
     "testing": {"metrics"},
 }
