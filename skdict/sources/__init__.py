@@ -34,14 +34,14 @@ from skdict.sources.shards import Shards
 # What only data held as a whole have: they go through scikit-learn's validation.
 _IN_MEMORY = ("__array__", "__array_interface__", "__dlpack__", "__dataframe__", "shape", "iloc")
 _TABLES = ("__dataframe__", "__arrow_c_stream__", "columns", "iloc", "tocsr", "todense")
-_NO_BLOCKS = (str, bytes, bytearray, memoryview, dict, set, frozenset, range)
+_NO_BLOCKS = (np.ndarray, np.generic, bytes, bytearray, memoryview, dict, set, frozenset, range)
 
 
 def is_source(X):
     """Is X to be opened by :func:`open_source`, rather than validated as an array in memory?"""
     if _is_path(X) or _is_dask(X) or _is_mapped(X):
         return True
-    if is_array_api_obj(X) or isinstance(X, (*_NO_BLOCKS, np.generic)):
+    if is_array_api_obj(X) or isinstance(X, _NO_BLOCKS):
         return False
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (all(map(_is_path, X)) or all(map(_is_matrix, X)))

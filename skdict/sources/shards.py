@@ -68,13 +68,10 @@ class Shards(RandomAccess):
 
     def _read_into(self, out, start, stop):
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        for part, begin, end in zip(
-            self._parts[first:], self._starts[first:].tolist(), self._starts[first + 1 :].tolist()
-        ):
-            if begin >= stop:
-                break
+        for i in range(first, int(np.searchsorted(self._starts, stop))):
+            begin, end = int(self._starts[i]), int(self._starts[i + 1])
             low, high = max(start, begin), min(stop, end)
-            self._read_part(out[low - start : high - start], part, low - begin)
+            self._read_part(out[low - start : high - start], self._parts[i], low - begin)
 
     def _read_part(self, out, part, row):
         as_it_is = part.dtype == self.dtype and not part.is_bfloat16

@@ -60,9 +60,8 @@ def test_any_blocks_give_the_same_rows(cuts, container, n_samples, seed, start, 
     np.testing.assert_array_equal(rows, expected[start:])
     if looks_first:
         np.testing.assert_array_equal(first, expected[:50])
-    np.testing.assert_array_equal(
-        expected if seed is None else np.sort(expected, axis=0)[:0], X if seed is None else X[:0]
-    )
+    if seed is None:
+        np.testing.assert_array_equal(expected, X)
 
 
 @pytest.mark.parametrize("n", [1, 31, 32])
@@ -156,7 +155,7 @@ def test_bad_blocks_are_named(block, message):
     with pytest.raises(ValueError, match="Test: " + message):
         rows_in_order(source, source.order(None))
     with pytest.raises(ValueError, match="Test: " + message):
-        open_source(Again.__new__(Again) if False else {0: X, 1: block}.values(), "Test")
+        open_source({0: X, 1: block}.values(), "Test")
 
 
 @pytest.mark.parametrize("blocks", [[], [X[:0]]])

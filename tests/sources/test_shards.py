@@ -30,19 +30,9 @@ def test_an_array_of_rows(folder):
     shards = open_shards(folder)
     assert (shards.shape, shards.ndim, shards.dtype, len(shards)) == ((20, 3), 2, X.dtype, 20)
     assert repr(shards) == "Shards(shape=(20, 3), dtype=float32, 2 files)"
-    keys = [
-        slice(None),
-        slice(3, 15),
-        slice(18, 2, -3),
-        slice(5, 5),
-        4,
-        -1,
-        [3, 1, 3],
-        [],
-        X[:, 0] > 0,
-    ]
-    keys[-2] = np.array([], dtype=int)
-    for key in keys:
+    slices = [slice(None), slice(3, 15), slice(18, 2, -3), slice(5, 5)]
+    indices = [4, -1, [3, 1, 3], [], X[:, 0] > 0]
+    for key in slices + indices:
         np.testing.assert_array_equal(shards[key], X[key])
     with pytest.raises(IndexError):
         shards[20]
@@ -79,7 +69,7 @@ def test_missing_files_are_named(path, folder):
         (X[0], ValueError, r"bad.npy has shape \(3,\)"),
         (X[:0], ValueError, r"bad.npy has shape \(0, 3\)"),
         (X[:, :2], ValueError, r"bad.npy has 2 features, but .*a.npy has 3"),
-        (np.asfortranarray(X), ValueError, r"bad.npy is in Fortran order.* ascontiguousarray"),
+        (np.asfortranarray(X), ValueError, r"bad.npy is in Fortran order.*ascontiguousarray"),
         (np.array([[None] * 3]), TypeError, r"bad.npy: X has dtype object"),
         (np.array([["a"] * 3]), TypeError, r"bad.npy: X has dtype <U1"),
         (X.astype(complex), TypeError, r"bad.npy: X has dtype complex128"),
@@ -134,9 +124,8 @@ def test_tensors_by_name(tmp_path):
     # Catches a wrong guess at which tensor is meant.
     path = tmp_path / "x.safetensors"
     save_tensors(path, one=X, two=2 * X, bias=X[0])
-    with pytest.raises(
-        ValueError, match=r"no single tensor .* 'bias' \(3,\), 'one' \(20, 3\), 'two'"
-    ):
+    names = r"'bias' \(3,\), 'one' \(20, 3\), 'two' \(20, 3\)"
+    with pytest.raises(ValueError, match=rf"no single tensor .* {names}"):
         open_shards(path)
     with pytest.raises(ValueError, match=r"no tensor 'three'.*'one' \(20, 3\)"):
         open_shards(path, tensor="three")
