@@ -22,7 +22,7 @@ SHELL = ["_sklearn", "_validation", "_callbacks", "_base", ("autoencoders", "cod
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
-    "datasets": {"backend", "kernels"},
+    "datasets": {"backend", "kernels", "tensor_files", "sources"},
     "model_selection": {"metrics"},
     "testing": {"metrics"},
 }

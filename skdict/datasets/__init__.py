@@ -1,6 +1,10 @@
-"""Data to fit, test and show dictionaries on: real activations and synthetic superposition."""
+"""Data to fit, test and show dictionaries on: real activations and synthetic superposition.
 
+And activations of your own, in files that need not fit in memory.
+"""
+
+from skdict.datasets.shards import open_shards
 from skdict.datasets.superposition import make_superposition
 from skdict.datasets.tokens import load_token_activations, token_context
 
-__all__ = ["load_token_activations", "make_superposition", "token_context"]
+__all__ = ["load_token_activations", "make_superposition", "open_shards", "token_context"]
