@@ -335,6 +335,7 @@ class BaseDictionaryEstimator(
         # A training that resumes goes back to the fitted attributes if it diverges.
         state, fallback = run.state, None
         if getattr(self, "_state", None) is state:
+
             def fallback():
                 fitted = self._fitted_params(state.center)
                 return training.unfold(fitted, state.center, state.scale)
@@ -475,7 +476,9 @@ class BaseDictionaryEstimator(
 
     def _against_death(self):
         others = "learning_rate or n_components"
-        return f"Lower alpha, {others}." if hasattr(self, "alpha") else f"Raise k, or lower {others}."
+        return (
+            f"Lower alpha, {others}." if hasattr(self, "alpha") else f"Raise k, or lower {others}."
+        )
 
     @contextlib.contextmanager
     def _all_or_nothing(self):

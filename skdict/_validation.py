@@ -6,7 +6,7 @@ from sklearn.utils.validation import validate_data
 
 from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace
 from skdict.codes import SparseCodes
-from skdict.sources import ArrayRows, is_source, open_source
+from skdict.sources import ArrayRows, BlocksSource, is_source, open_source
 
 _FLOATING = (np.float64, np.float32, np.float16)
 
@@ -53,10 +53,10 @@ def rows_of(estimator, X, *, method):
     if not is_source(X):
         return check_X(estimator, X, reset=False, method=method)
     source = open_X(estimator, X, reset=False, method=method)
-    if not hasattr(source, "__getitem__"):
+    if isinstance(source, BlocksSource):
         raise TypeError(
-            f"{type(estimator).__name__}: {method} cannot read rows of an iterable twice or in any "
-            "order. Call it on each block."
+            f"{type(estimator).__name__}: {method} needs rows that can be read in any order, which "
+            "those of an iterable cannot. Call it on each block."
         )
     return source
 

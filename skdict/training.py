@@ -194,9 +194,7 @@ def _alternate(state, X, encoder, terms, settings):
     params, update, n_samples = state.params, settings.dictionary, X.shape[0]
     memory, values = memory_for_gradients(params), []
     context = Context(step=state.step)
-    loss, _, heads = loss_and_grad(
-        params, X, encoder, terms, context, grads=memory, values=values
-    )
+    loss, _, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory, values=values)
     Z = heads["codes"]
     centred = to_numpy(X - params["decoder_bias"])
     matrix = sp.csr_array(codes.to_csr(Z), shape=Z.shape)

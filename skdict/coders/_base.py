@@ -21,6 +21,7 @@ from skdict.backend import (
 )
 from skdict.constraints import unit_rows
 from skdict.dictionary_updates import KSVD, MOD, Online
+from skdict.sources import BlocksSource
 
 WHOLE_PASSES = 50  # that max_iter="auto" makes where a pass is one update
 LOOK_AT = 1000  # rows, for codes that can only be zero
@@ -345,7 +346,7 @@ class BaseCoder(BaseDictionaryEstimator):
 
 def _some_rows(source):
     # Spread over X, where that can be: recordings may begin with silence.
-    if not hasattr(source, "take"):
+    if isinstance(source, BlocksSource):
         return source.first(source.order(None), LOOK_AT)
     n = source.n_rows
     return source.take(np.unique(np.linspace(0, n - 1, min(n, LOOK_AT)).astype(np.int64)))
