@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdict import codes, encoding, runs, training
+from skdict._callbacks import PassTasks
 from skdict._sklearn import (
     Integral,
     Interval,
@@ -24,7 +25,6 @@ from skdict._sklearn import (
     fit_context,
     output_config,
 )
-from skdict._callbacks import PassTasks
 from skdict._validation import check_codes, open_X, rows_of
 from skdict.backend import asarray_like, generator, to_numpy
 from skdict.constraints import unit_rows

@@ -28,8 +28,8 @@ def fused_step(encoder, terms, params):
 
     `update` is what `Adam.update` takes beside parameters and gradients. The step changes `params`
     and that state, and returns the loss, the mean square of the residual, the number of samples in
-    which each latent fired and the residual of the reconstruction. Or it returns None and has done nothing, where so many latents
-    fired of late that dense products are faster.
+    which each latent fired and the residual of the reconstruction. Or it returns None and has done
+    nothing, where so many latents fired of late that dense products are faster.
     """
     if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
         return None

@@ -1,4 +1,4 @@
-"""What ``verbose`` shows while a fit runs: a bar where rich can draw one, else a line now and then."""
+"""What ``verbose`` shows while a fit runs: a bar where rich can draw one, else lines."""
 
 import importlib
 import importlib.util
@@ -47,7 +47,7 @@ class Progress:
     def _show(self, run):
         now, state = time.monotonic(), run.state
         dead = training.n_dead(state, self.settings)
-        means = training.mean_of(self.steps, dead, state.center.shape[0])
+        means = training.mean_of(self.steps, dead)
         speed = max(0, state.n_seen - self.rows) / max(now - self.shown, 1e-9)
         per_step = (now - self.began) / max(state.step - self.first_step, 1)
         left = per_step * max(0, run.plan.end - state.step)

@@ -16,7 +16,7 @@ from skdict.encoders import Context
 from skdict.objective import loss_and_grad
 
 LOOK_EVERY = 1000  # steps of a pass, after which a run is looked at for divergence
-DIVERGED = 100.0  # times the loss after the warm-up, or that without codes if it is larger
+DIVERGED = 100.0  # times as far off as no codes at all
 PATIENCE = 10  # passes, of early stopping where no other number is given; as in scikit-learn
 
 
@@ -24,8 +24,7 @@ PATIENCE = 10  # passes, of early stopping where no other number is given; as in
 class Run:
     """What a fit is, between two steps; `as_tree` has all that a checkpoint needs.
 
-    ``epochs`` are the passes made; ``best`` and ``waited`` belong to early stopping; a loss above
-    ``limit`` is divergence.
+    ``epochs`` are the passes made; ``best`` and ``waited`` belong to early stopping.
     """
 
     state: training.TrainState
@@ -34,16 +33,17 @@ class Run:
     epochs: list = dataclasses.field(default_factory=list)
     best: float = math.inf
     waited: int = 0
-    limit: float = math.inf
     finished: bool = False
 
     def as_tree(self):
         """All of this but the source, as nested dicts of host arrays, numbers, strings and None."""
-        own = {name: getattr(self, name) for name in ("best", "waited", "limit", "finished")}
+        own = {name: getattr(self, name) for name in ("best", "waited", "finished")}
         fields = (field.name for field in dataclasses.fields(self.state))
         state = {name: _on_host(getattr(self.state, name)) for name in fields}
         state["random"] = self.state.random.bit_generator.state
-        state["steps"] = np.array(self.state.steps, dtype=np.float64).reshape(-1, 4)
+        state["steps"] = np.array(self.state.steps, dtype=np.float64).reshape(
+            -1, len(training.Step._fields)
+        )
         epochs = np.array(self.epochs, dtype=np.float64).reshape(-1, len(training.Epoch._fields))
         held_out, plan = self.feed.held_out, dict(vars(self.plan))
         return {"state": state, "plan": plan, "epochs": epochs, "held_out": held_out, **own}
@@ -150,8 +150,9 @@ class Watch:
     """What happens around the steps, by way of functions.
 
     ``moments(params, n_seen)``: fresh ones. ``tasks.begin()`` and ``tasks.end()`` surround a pass;
-    the latter says whether the run shall end early. ``saver`` has ``due(step)``, ``save(run)`` and ``interrupted``; ``progress`` has ``step(run)``.
-    ``tol`` and ``patience`` (passes, None: no limit) are those of early stopping.
+    the latter says whether the run shall end early. ``saver`` has ``due(step)``, ``save(run)`` and
+    ``interrupted``; ``progress`` has ``step(run)``. ``tol`` and ``patience`` (passes, None: no
+    limit) are those of early stopping.
     """
 
     moments: object
@@ -165,6 +166,8 @@ class Watch:
 
 def drive(run, encoder, terms, settings, watch, fallback=None):
     """Train until the plan is done; changes `run`.  Returns None, "diverged" or "interrupted"."""
+    if run.finished:
+        return None
     state, plan, saver = run.state, run.plan, watch.saver
     refuge = _Refuge(run, fallback)
     _begin_pass(run, watch)
@@ -174,9 +177,7 @@ def drive(run, encoder, terms, settings, watch, fallback=None):
         for epoch in events:
             stop = saver is not None and bool(saver.interrupted)
             due = epoch is None and saver is not None and (stop or saver.due(state.step))
-            if (epoch or due or len(state.steps) % LOOK_EVERY == 0) and not _is_sound(
-                run, settings, epoch
-            ):
+            if (epoch or due or len(state.steps) % LOOK_EVERY == 0) and not _is_sound(run, epoch):
                 refuge.restore(run, watch.moments)
                 return "diverged"
             if (epoch or len(state.steps) % LOOK_EVERY == 0) and not plan.done(state.step):
@@ -197,18 +198,11 @@ def drive(run, encoder, terms, settings, watch, fallback=None):
     return None
 
 
-def _is_sound(run, settings, epoch):
-    """Are parameters and the loss of late finite, and is that not absurdly large?"""
-    state = run.state
-    n_features = state.center.shape[0]
-    loss = (epoch or training.mean_of(state.steps[-LOOK_EVERY:], 0, n_features)).loss
-    if not (math.isfinite(loss) and all_finite(state.params)):
-        return False
-    if state.step <= settings.warmup:  # while alpha rises, so does the loss
-        return True
-    if math.isinf(run.limit):
-        run.limit = DIVERGED * max(loss, n_features / 2)
-    return loss <= run.limit
+def _is_sound(run, epoch):
+    """Are parameters and the loss of late finite, and is the reconstruction not absurd?"""
+    late = epoch or training.mean_of(run.state.steps[-LOOK_EVERY:], 0)
+    far_off = late.explained_variance < 1 - DIVERGED
+    return math.isfinite(late.loss) and not far_off and all_finite(run.state.params)
 
 
 def _begin_pass(run, watch):

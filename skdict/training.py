@@ -75,20 +75,21 @@ class TrainState:
 class Step(NamedTuple):
     """What a step came to: means over its samples, and the rate.
 
-    ``unexplained`` is the square of the residual, of which there are n_features without codes.
+    ``unexplained`` is the square of the residual, ``total`` that of the data.
     """
 
     loss: float
     l0: float
     unexplained: float
+    total: float
     learning_rate: float = 0.0
 
 
 class Epoch(NamedTuple):
     """Means over the steps of one pass; `dead` and the rate are those at its end.
 
-    ``explained_variance`` is that of the batches as they were trained on, about the mean and the
-    variance of the first rows.
+    ``explained_variance`` is that of the batches as they were trained on, about the mean of the
+    first rows.
     """
 
     loss: float
@@ -171,7 +172,12 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
     state.n_seen += n_samples
     l0 = int(n_fired.sum()) / n_samples
     state.density = l0 / dead.size
-    return Step(loss, l0, unexplained)
+    return Step(loss, l0, unexplained, _square(X) / n_samples)
+
+
+def _square(X):
+    xp = namespace(X)
+    return np.vdot(X, X) if is_host(xp) else xp.sum(X * X)
 
 
 def _composed_step(
@@ -212,7 +218,8 @@ def _alternate(state, X, encoder, terms, settings):
     atoms[...] = asarray_like(D, atoms, atoms.dtype)
     state.step += 1
     state.n_seen += n_samples
-    return Step(loss, int(n_fired.sum()) / n_samples, 2 * values[0])
+    l0 = int(n_fired.sum()) / n_samples
+    return Step(loss, l0, 2 * values[0], _square(X) / n_samples)
 
 
 def _shrinking(state, dead, decay):
@@ -243,7 +250,7 @@ def train(state, feed, encoder, terms, settings, plan):
     while not plan.done(state.step) or state.steps:  # steps: killed just before the end of a pass
         if not plan.done(state.step):
             yield from _pass(state, feed, encoder, terms, settings, plan)
-        epoch = mean_of(state.steps, n_dead(state, settings), state.center.shape[0])
+        epoch = mean_of(state.steps, n_dead(state, settings))
         state.order_from, state.row, state.steps = None, 0, []
         yield epoch
         if feed.source.once:
@@ -286,13 +293,13 @@ def n_dead(state, settings):
     return int(np.count_nonzero(state.silent_for >= settings.dead_after))
 
 
-def mean_of(steps, dead, n_features):
+def mean_of(steps, dead):
     """The :class:`Epoch` that these steps make up."""
-    loss, l0, unexplained = (
-        float(np.mean([float(value) for value in values])) for values in list(zip(*steps))[:3]
+    loss, l0, unexplained, total = (
+        float(np.mean([float(value) for value in values])) for values in list(zip(*steps))[:4]
     )
-    rate = float(steps[-1].learning_rate)
-    return Epoch(loss, l0, dead, rate, 1 - unexplained / n_features)
+    explained = 1 - unexplained / total if total > 0 else math.nan
+    return Epoch(loss, l0, dead, float(steps[-1].learning_rate), explained)
 
 
 def batches(chunks, batch_size):

@@ -184,7 +184,7 @@ def test_a_step_is_a_step_of_adam(xp, name):
     state, X = make_state(np.random.default_rng(1), ENCODERS[name], xp)
     other = copy.deepcopy(state)
     settings_, other_params = SETTINGS._replace(held=("decoder_bias",)), copy.deepcopy(other.params)
-    loss, l0, unexplained, _ = training.train_step(
+    loss, l0, unexplained, total, _ = training.train_step(
         state, X, ENCODERS[name], TERMS, settings_, factor=0.5
     )
     expected, grads, heads = loss_and_grad(other.params, X, ENCODERS[name], TERMS, Context())
@@ -193,6 +193,7 @@ def test_a_step_is_a_step_of_adam(xp, name):
     assert_allclose(float(loss), float(expected))
     residual = codes.decode(heads["codes"], other_params["components"]) - X
     residual = to_numpy(residual + other_params["decoder_bias"])
+    assert_allclose(float(total), np.sum(np.square(to_numpy(X))) / 12)
     assert_allclose(float(unexplained), np.sum(np.square(residual)) / 12)
     assert l0 == pytest.approx(codes.n_fired(heads["codes"]).sum() / 12)
     for key, array in host(other.params).items():
@@ -352,7 +353,8 @@ def test_epochs_tell_what_happened():
     assert_allclose(epoch.loss, np.mean([step.loss for step in steps]))
     assert_allclose(epoch.l0, np.mean([step.l0 for step in steps]))
     unexplained = np.mean([step.unexplained for step in steps])
-    assert_allclose(epoch.explained_variance, 1 - unexplained / X.shape[1])
+    total = np.mean([step.total for step in steps])
+    assert_allclose(epoch.explained_variance, 1 - unexplained / total)
     assert epoch.dead == np.count_nonzero(state.silent_for >= 10) >= 1
     assert epoch.learning_rate == pytest.approx(0.01)
     assert all(isinstance(value, int | float) for value in epoch)

@@ -147,9 +147,9 @@ class ThresholdCoder(BaseCoder):
         Mean objective of each pass, on centred X divided by one scalar.
     history_ : dict of arrays
         One entry a pass: ``loss``, ``l0`` (mean non-zeros a sample), ``dead``, ``learning_rate``,
-        ``explained_variance`` (of the batches when they were trained on; about the mean and in
-        units of the variance of the first 16,384 rows), and with `early_stopping`
-        ``validation_loss`` and ``validation_score`` (explained variance of the rows held out).
+        ``explained_variance`` (of the batches when they were trained on, about the mean of the
+        first 16,384 rows), and with `early_stopping` ``validation_loss`` and
+        ``validation_score`` (explained variance of the rows held out).
     n_iter_ : int
         Passes made.
     n_steps_ : int
