@@ -130,9 +130,12 @@ class BaseDictionaryEstimator(
         keeping = saving(checkpoint, checkpoint_every, resume, type(self).__name__)
         with self._all_or_nothing(), use_threads(self.n_jobs), keeping as saver:
             source = open_X(self, X, reset=True, method="fit", n_samples=n_samples)
+            # A target, lest callbacks that score do nothing; that of a dictionary is X.
+            X_again = None if source.once else X
+            data = {"X": X_again, "y": X_again if y is None else y}
             given = self._fit_given_dictionary(X, source)
-            context = None if given else self._fit_from_data(X, y, source, saver)
-            self._end_callbacks(context, X, y)
+            context = None if given else self._fit_from_data(source, saver, data)
+            self._end_callbacks(context, data)
         if saver is not None:
             saver.pass_on()
         return self
@@ -167,7 +170,7 @@ class BaseDictionaryEstimator(
         """Set the fitted attributes without training if there is a dictionary; did it?"""
         return False
 
-    def _fit_from_data(self, X, y, source, saver):
+    def _fit_from_data(self, source, saver, data):
         self._state = None
         self._warn_if_clipped()
         tree = None
@@ -181,10 +184,10 @@ class BaseDictionaryEstimator(
             run = runs.Run.from_tree(tree, source, self.shuffle, on_device)
             _, settings, n_passes = self._schedule(source, run.feed.held_out)
         encoder, terms = self._parts(self._n_components(), run.state.scale)
-        context = self._begin_callbacks(n_passes - len(run.epochs), X, y)
+        context = self._begin_callbacks(n_passes - len(run.epochs), data)
         watch = runs.Watch(
             self._moments,
-            tasks=PassTasks(self, context, run, None if source.once else X, y),
+            tasks=PassTasks(self, context, run, data),
             saver=saver,
             validation=self._validation(run.feed),
             tol=self.tol,
@@ -495,15 +498,15 @@ class BaseDictionaryEstimator(
 
     # ------------------------------------------------------------------ callbacks, checkpoints
 
-    def _begin_callbacks(self, n_passes, X, y):
+    def _begin_callbacks(self, n_passes, data):
         context = self._init_callback_context(max_subtasks=max(n_passes, 0))
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        context.call_on_fit_task_begin(estimator=self, **data)
         return context
 
-    def _end_callbacks(self, context, X, y):
+    def _end_callbacks(self, context, data):
         if context is None:  # a given dictionary: nothing was trained
-            context = self._begin_callbacks(0, X, y)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
+            context = self._begin_callbacks(0, data)
+        context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes={})
 
     def _configuration(self, source):
         """What a checkpoint and the fit that continues it must have in common."""

@@ -6,10 +6,8 @@ from skdict import runs
 class PassTasks:
     """One subtask of `context` for each pass of `run`."""
 
-    def __init__(self, estimator, context, run, X, y):
-        self.estimator, self.context, self.run = estimator, context, run
-        # A target, lest callbacks that score do nothing; that of a dictionary is X.
-        self.data = {"X": X, "y": X if y is None else y}
+    def __init__(self, estimator, context, run, data):
+        self.estimator, self.context, self.run, self.data = estimator, context, run, data
 
     def begin(self):
         """Before the first step of a pass."""

@@ -53,14 +53,22 @@ class Run:
         """The run whose `as_tree` this is, with arrays beside ``source.like``."""
         tree, state = dict(tree), dict(tree["state"])
         state["random"] = training.generator_from(state["random"])
-        state["steps"] = [training.Step(*row.tolist()) for row in state["steps"]]
+        state["steps"] = [training.Step(*row.tolist()) for row in _rows(state["steps"])]
         for name in ("params", "center", *(["optimizer"] if moments_on_device else [])):
             state[name] = _beside(source.like, state[name])
         plan = training.Plan(0, 0, 0.0)
         vars(plan).update(tree.pop("plan"))
         feed = training.Feed(source, shuffle, tree.pop("held_out"))
-        epochs = [_epoch(row.tolist()) for row in tree.pop("epochs")]
+        epochs = [_epoch(row.tolist()) for row in _rows(tree.pop("epochs"))]
         return cls(training.TrainState(**state), feed, plan, epochs, **_own(tree))
+
+
+def _table(tuples):
+    return np.array([[float(value) for value in each] for each in tuples], dtype=np.float64)
+
+
+def _rows(table):
+    return table if table.size else ()
 
 
 def _own(tree):

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from hypothesis import settings
 
 # `from strategies import ...` works in every folder of tests, whatever pytest's import mode.
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Shells start processes in the background with SIGINT ignored, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("skdict", deadline=None)  # the first call of a kernel compiles it
 settings.register_profile("skdict-ci", deadline=None, derandomize=True, print_blob=True)
