@@ -126,7 +126,8 @@ def make_skdict(rows, m, recipe, seed):
     dead_after = recipe.dead_after or estimator.dead_after
     with use_threads(None):
         rng = np.random.default_rng(seed)
-        state = estimator._start(X, rng.permutation(X.shape[0]), rng, warm=False)
+        first = X[rng.permutation(X.shape[0])[: training.FIRST_ROWS]]
+        state = estimator._start(first, first[:0], rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
     a_pass = math.ceil(X.shape[0] / recipe.batch)
     settings = training.Settings(recipe.batch, recipe.rate, recipe.warmup, dead_after, False)
@@ -135,7 +136,7 @@ def make_skdict(rows, m, recipe, seed):
 
     def step(numbers):
         nonlocal kept
-        batch = training.batch_of(X, numbers, state)
+        batch = training.batch_of([(X, numbers)], state)
         factor = recipe.factor(state.step)
         training.train_step(state, batch, encoder, terms, settings, factor)
         if state.step % a_pass == 0 and _base._all_finite(state.params):

@@ -40,7 +40,7 @@ def stepper(estimator, X):
     """
     estimator.n_features_in_ = X.shape[1]
     rng = np.random.default_rng(0)
-    state = estimator._start(X, np.arange(X.shape[0]), rng, warm=False)
+    state = estimator._start(X[: training.FIRST_ROWS], X[:0], rng, warm=False)
     n = estimator.batch_size
     settings = estimator._settings(estimator._repetition(X.shape[0]), X.shape[0])
     order, position = rng.permutation(X.shape[0]), 0
@@ -51,7 +51,7 @@ def stepper(estimator, X):
         position = (position + n) % (X.shape[0] - n)
         encoder, terms = estimator._parts(estimator.n_components, state.scale)
         return training.train_step(
-            state, training.batch_of(X, rows, state), encoder, terms, settings
+            state, training.batch_of([(X, rows)], state), encoder, terms, settings
         )[1]
 
     return step

@@ -51,7 +51,7 @@ def stepper(X, batch, m, k):
     rng = np.random.default_rng(0)
     order = rng.permutation(X.shape[0])
     with use_threads(None):
-        state = estimator._start(X, order, rng, warm=False)
+        state = estimator._start(X[order[: training.FIRST_ROWS]], X[:0], rng, warm=False)
     encoder, terms = estimator._parts(m, state.scale)
     settings = training.Settings(batch, 1e-3, 100, 10_000_000, False, weight_decay=0.1)
     position = 0
@@ -60,7 +60,7 @@ def stepper(X, batch, m, k):
         nonlocal position
         rows = order[position : position + batch]
         position = (position + batch) % X.shape[0]
-        batch_rows = training.batch_of(X, rows, state)
+        batch_rows = training.batch_of([(X, rows)], state)
         training.train_step(state, batch_rows, encoder, terms, settings)
 
     def transform(X):
