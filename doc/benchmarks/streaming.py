@@ -26,6 +26,7 @@ from scaling import forget_peak, resident
 from topk_step import data, versions
 
 from skdict import TopKAutoencoder
+from skdict.checkpoints import Checkpoints
 from skdict.sources import open_source
 
 FEATURES, COMPONENTS, K, BATCH = 1024, 2048, 32, 2048
@@ -79,8 +80,8 @@ def measure(kind, folder):
     usage = resource.getrusage(resource.RUSAGE_SELF)
     reading = {} if kind == "memory" else {"GB/s": reading_alone(X)}
     return {
-        **reading, "seconds": seconds, "before": before, "peak": peak, "explained": explained, "bits": bits,
-        "read": usage.ru_inblock / 2048,
+        **reading, "seconds": seconds, "before": before, "peak": peak, "bits": bits,
+        "explained": explained, "read": usage.ru_inblock / 2048,
     }  # fmt: skip
 
 
@@ -99,6 +100,21 @@ def in_a_process(kind, folder):
     command = [sys.executable, __file__, "--run", kind, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def saving(folder, n_bytes=2**30):
+    """GB per second of a checkpoint, flushed to the disk; and of verifying and reading it."""
+    tree, step = {"matrix": np.random.default_rng(0).random(n_bytes // 8)}, 1
+    with Checkpoints(folder / "checkpoints", 1, "saving") as checkpoints:
+        begin = time.perf_counter()
+        checkpoints.save(step, tree, {})
+        saved = time.perf_counter()
+        checkpoints.last({})
+        read = time.perf_counter()
+    rates = n_bytes / 1e9 / (saved - begin), n_bytes / 1e9 / (read - saved)
+    print(
+        f"a checkpoint of 1 GiB: saved at {rates[0]:.2f} GB/s, verified and read at {rates[1]:.2f}"
+    )
 
 
 def report(results, n_rows):
@@ -146,6 +162,7 @@ def main():
                 warm(folder)
                 results[kind].append(in_a_process(kind, folder))
         report(results, n_rows)
+        saving(folder)
     finally:
         shutil.rmtree(folder)
 
