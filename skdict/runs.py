@@ -16,7 +16,7 @@ from skdict.encoders import Context
 from skdict.objective import loss_and_grad
 
 LOOK_EVERY = 1000  # steps of a pass, after which a run is looked at for divergence
-DIVERGED = 100.0  # times as far off as no codes at all
+DIVERGED = 100.0  # times as far off as no codes, or the first codes if these are worse
 PATIENCE = 10  # passes, of early stopping where no other number is given; as in scikit-learn
 
 
@@ -24,7 +24,8 @@ PATIENCE = 10  # passes, of early stopping where no other number is given; as in
 class Run:
     """What a fit is, between two steps; `as_tree` has all that a checkpoint needs.
 
-    ``epochs`` are the passes made; ``best`` and ``waited`` belong to early stopping.
+    ``epochs`` are the passes made; ``best`` and ``waited`` belong to early stopping; an explained
+    variance below ``lowest`` is divergence.
     """
 
     state: training.TrainState
@@ -33,11 +34,12 @@ class Run:
     epochs: list = dataclasses.field(default_factory=list)
     best: float = math.inf
     waited: int = 0
+    lowest: float = -math.inf
     finished: bool = False
 
     def as_tree(self):
         """All of this but the source, as nested dicts of host arrays, numbers, strings and None."""
-        own = {name: getattr(self, name) for name in ("best", "waited", "finished")}
+        own = {name: getattr(self, name) for name in ("best", "waited", "lowest", "finished")}
         fields = (field.name for field in dataclasses.fields(self.state))
         state = {name: _on_host(getattr(self.state, name)) for name in fields}
         state["random"] = self.state.random.bit_generator.state
@@ -183,6 +185,9 @@ def drive(run, encoder, terms, settings, watch, fallback=None):
         training.train(state, run.feed, encoder, terms, settings, plan)
     ) as events:
         for epoch in events:
+            if math.isinf(run.lowest) and state.steps:
+                first = training.mean_of(state.steps[:1], 0).explained_variance
+                run.lowest = 1 - DIVERGED * max(1.0, 1 - first)
             stop = saver is not None and bool(saver.interrupted)
             due = epoch is None and saver is not None and (stop or saver.due(state.step))
             if (epoch or due or len(state.steps) % LOOK_EVERY == 0) and not _is_sound(run, epoch):
@@ -209,7 +214,7 @@ def drive(run, encoder, terms, settings, watch, fallback=None):
 def _is_sound(run, epoch):
     """Are parameters and the loss of late finite, and is the reconstruction not absurd?"""
     late = epoch or training.mean_of(run.state.steps[-LOOK_EVERY:], 0)
-    far_off = late.explained_variance < 1 - DIVERGED
+    far_off = late.explained_variance < run.lowest
     return math.isfinite(late.loss) and not far_off and all_finite(run.state.params)
 
 

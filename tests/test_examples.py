@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,11 @@ def test_sparsity_laws(tmp_path):
 def test_readme_snippet(tmp_path):
     # Catches a README that no longer runs as it is printed.
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    first, second = (f"{block}\nprint(search.best_params_)\n" for block in blocks)
-    (tmp_path / "snippet.py").write_text(first + second, encoding="utf-8")
+    *searches, streaming = blocks
+    text = "".join(f"{block}\nprint(search.best_params_)\n" for block in searches) + streaming
+    (tmp_path / "snippet.py").write_text(text, encoding="utf-8")
+    (tmp_path / "activations").mkdir()
+    np.save(tmp_path / "activations" / "0.npy", np.random.default_rng(0).random((300, 4)))
     found = run(["snippet.py"], tmp_path)
     assert "topkautoencoder__k" in found and "{'k': " in found
+    assert "[TopKAutoencoder] epoch 1" in found and list((tmp_path / "run1").glob("*.json"))

@@ -1,5 +1,8 @@
 """Estimators on whatever yields rows: the same rows give the same bits."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from estimators import assert_same_fit, data, each_estimator, fitted, small
@@ -151,3 +154,39 @@ def test_odd_input(X, error):
     with pytest.raises(error) as info:
         small(TopKAutoencoder, max_iter=1, decay=0).fit(X)
     assert len(str(info.value)) > 20
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+from skdict import TopKAutoencoder
+
+def resident(kind):
+    return int(Path("/proc/self/status").read_text().split(kind + ":")[1].split()[0]) / 1024
+
+X = np.load(sys.argv[1], mmap_mode="r") if sys.argv[1].endswith(".npy") else sys.argv[1]
+sae = TopKAutoencoder(64, k=4, max_iter=1, batch_size=2048, random_state=0)
+sae.fit(np.random.default_rng(0).standard_normal((4096, 256)).astype(np.float16))  # compiles
+Path("/proc/self/clear_refs").write_text("5")
+before = resident("VmRSS")
+sae.fit(X)
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc of Linux")
+@pytest.mark.parametrize("kind", ["map", "shards"])
+def test_memory_does_not_grow_with_the_data(kind, tmp_path):
+    # Catches files that are read whole, or whose pages stay resident.
+    n_rows = 400_000  # 205 MB
+    X = np.lib.format.open_memmap(tmp_path / "0.npy", "w+", dtype=np.float16, shape=(n_rows, 256))
+    block = np.random.default_rng(1).standard_normal((n_rows // 8, 256)).astype(np.float16)
+    for i in range(8):
+        X[i * len(block) : (i + 1) * len(block)] = block
+    X.flush()
+    where = tmp_path / "0.npy" if kind == "map" else tmp_path
+    command = [sys.executable, "-c", MEMORY, str(where)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Three buffers of 32,768 rows are 50 MB; the rest are batches.
+    assert float(done.stdout) < 120
