@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdict import codes, encoding, runs, training
 from skdict._callbacks import PassTasks
+from skdict._lazy import transform_blocks
 from skdict._sklearn import (
     Integral,
     Interval,
@@ -31,6 +32,7 @@ from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
 from skdict.progress import Progress
 from skdict.saving import saving
+from skdict.sources import is_dask
 
 MOST_HELD_OUT = 32_768  # rows, for early stopping: more would not tell more
 MANY_DEAD = 0.5  # share of the latents that is worth a warning
@@ -534,18 +536,21 @@ class BaseDictionaryEstimator(
         Parameters
         ----------
         X : array of shape (n_samples, n_features)
+            Of a dask array the codes are a dask array, and nothing is computed yet.
 
         Returns
         -------
         codes : array of shape (n_samples, n_components)
             CSR with int32, sorted indices and no explicit zeros if `sparse_output`; then no dense
-            array of this shape exists at any time.
+            array of this shape exists at any time. Those of a dask array have CSR blocks.
         """
         return self._transform(X)
 
     def _transform(self, X, prepare=None):
         check_is_fitted(self)
         self._check_container()
+        if is_dask(X):
+            return transform_blocks(self, X)
         with use_threads(self.n_jobs) as threads:
             X = rows_of(self, X, method="transform")
             params, encoder = self._inference(X.shape[0])

@@ -20,12 +20,12 @@ def check_X(estimator, X, *, reset, method):
     if is_array_api_obj(X) and not is_host(namespace(X)):
         _check_foreign(estimator, X)
         if not reset:
-            _check_same_place(estimator, X, method)
+            check_same_place(estimator, X, method)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
     X = _validated(estimator, X, reset)
     if not reset:
-        _check_same_place(estimator, X, method)
+        check_same_place(estimator, X, method)
     dtype = X.dtype.newbyteorder("=")
     return X.astype(dtype if dtype in _FLOATING else np.float64, copy=False)
 
@@ -43,7 +43,7 @@ def open_X(estimator, X, *, reset, method, n_samples=None):
         return source
     source = open_source(X, name, n_samples)
     if not reset:
-        _check_same_place(estimator, source.like, method)
+        check_same_place(estimator, source.like, method)
     validate_data(estimator, source, reset=reset, skip_check_array=True)
     return source
 
@@ -78,7 +78,7 @@ def check_codes(estimator, Z):
     if not xp.isdtype(Z.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{name}: codes have dtype {Z.dtype}; real numbers are needed.")
     if not sp.issparse(Z):
-        _check_same_place(estimator, Z, "inverse_transform")
+        check_same_place(estimator, Z, "inverse_transform")
         return xp.astype(Z, D.dtype, copy=False)
     Z, xp = Z.tocsr(), namespace(D)
     if is_host(xp):
@@ -119,7 +119,8 @@ def _check_foreign(estimator, X):
         raise ValueError(f"{name}: Input X contains NaN or infinity. Remove or impute such rows.")
 
 
-def _check_same_place(estimator, X, method):
+def check_same_place(estimator, X, method):
+    """Raise unless X is beside what `estimator` was fitted with."""
     # The first words are those of scikit-learn, which its array-API checks look for.
     fitted = estimator.components_
     given, wanted = namespace(X), namespace(fitted)

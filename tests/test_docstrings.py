@@ -13,6 +13,7 @@ import skdict
 from skdict import (
     SparseAutoencoder,
     datasets,
+    distributed,
     metrics,
     model_selection,
     testing,
@@ -21,7 +22,7 @@ from skdict import (
 # Functions, and classes that are called like functions; results are documented by attributes.
 FUNCTIONS = [
     thing
-    for module in (metrics, datasets, model_selection, testing)
+    for module in (metrics, datasets, model_selection, testing, distributed)
     for thing in (getattr(module, name) for name in module.__all__)
     if inspect.isfunction(thing) or module is model_selection
 ]

@@ -18,7 +18,7 @@ ENGINE += [("sources", "checkpoints", "interruption"), "kernels", "codes"]
 ENGINE += [("encoders", "terms", "constraints", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
 ENGINE += [("encoding", "runs"), ("progress", "saving")]
-SHELL = ["_sklearn", "_validation", "_callbacks", "_base", ("autoencoders", "coders")]
+SHELL = ["_sklearn", "_validation", ("_callbacks", "_lazy"), "_base", ("autoencoders", "coders")]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "model_selection": {"metrics"},
     "testing": {"metrics"},
 }
-KNOWS_SKLEARN = {"_sklearn", "_validation", "_base", "autoencoders", "coders", "datasets"}
+KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_base", "autoencoders", "coders", "datasets"}
 KNOWS_SKLEARN |= {"model_selection", "testing", "distributed", "plotting"}
 
 
@@ -101,7 +101,7 @@ def test_cupy_is_named_in_few_places(path):
 
 def test_import_loads_nothing_heavy():
     # Catches a slow import, or one that reserves memory of a GPU.
-    heavy = ["numba", "cupy", "matplotlib"]
+    heavy = ["numba", "cupy", "matplotlib", "dask", "distributed"]
     code = f"import skdict, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

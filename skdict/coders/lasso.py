@@ -19,6 +19,7 @@ from skdict.backend import asarray_like, is_array_api_obj, is_host, namespace, t
 from skdict.coders._base import BaseCoder
 from skdict.kernels.dense import gram, gram_fits
 from skdict.kernels.lasso import lasso
+from skdict.sources import is_dask
 from skdict.terms import CodePenalty, Reconstruction
 
 POWERS = {"l1": 1, "log": 2, "mcp": 1, "lp": 1.5, "l0": 2}  # of a unit of the data, in alpha
@@ -338,14 +339,21 @@ class LassoCoder(BaseCoder):
         Parameters
         ----------
         X : array of shape (n_samples, n_features)
+            Of a dask array the codes are a dask array, and nothing is computed yet.
         code_init : array or CSR of shape (n_samples, n_components), optional
-            Codes to begin with, such as those of an autoencoder; None: zeros.
+            Codes to begin with, such as those of an autoencoder; None: zeros. Not with a dask
+            array.
 
         Returns
         -------
         Z : array or CSR of shape (n_samples, n_components)
         """
         check_is_fitted(self)
+        if is_dask(X) and code_init is not None:
+            raise ValueError(
+                f"{type(self).__name__}: code_init cannot go with a dask array, whose blocks are "
+                "encoded later and elsewhere. Leave it out, or transform block by block."
+            )
         first = None if code_init is None else self._first_codes(code_init)
         encoders = []
 
@@ -354,7 +362,8 @@ class LassoCoder(BaseCoder):
             return encoder if first is None else encoder.beginning_with(self._for(first, n_samples))
 
         Z = self._transform(X, prepare)
-        self._warn_if_unfinished(encoders[0], "", stacklevel=4)
+        for encoder in encoders:  # none yet for a dask array
+            self._warn_if_unfinished(encoder, "", stacklevel=4)
         return Z
 
     def _first_codes(self, code_init):

@@ -25,7 +25,7 @@ import os
 import numpy as np
 
 from skdict.backend import is_array_api_obj
-from skdict.sources.arrays import ArrayRows, MemmapRows, SliceableRows
+from skdict.sources.arrays import ArrayRows, JoinedRows, MemmapRows, SliceableRows
 from skdict.sources.blocks import BlocksSource
 from skdict.sources.lazy import DaskRows
 from skdict.sources.reading import RandomAccess
@@ -39,13 +39,18 @@ _NO_BLOCKS = (np.ndarray, np.generic, bytes, bytearray, memoryview, dict, set, f
 
 def is_source(X):
     """Is X to be opened by :func:`open_source`, rather than validated as an array in memory?"""
-    if _is_path(X) or _is_dask(X) or _is_mapped(X):
+    if _is_path(X) or is_dask(X) or _is_mapped(X):
         return True
     if is_array_api_obj(X) or isinstance(X, _NO_BLOCKS):
         return False
     if isinstance(X, (list, tuple)):
         return len(X) > 0 and (all(map(_is_path, X)) or all(map(_is_matrix, X)))
     return _is_sliceable(X) or _is_iterable(X)
+
+
+def is_dask(X):
+    """Is X a dask array?  Does not import dask."""
+    return type(X).__module__.split(".")[0] == "dask" and hasattr(X, "rechunk")
 
 
 def open_source(X, estimator, n_samples=None):
@@ -85,7 +90,7 @@ def _opened(X, estimator):
         source = copy.copy(X)  # others go on using X under its own name
         source.estimator = estimator
         return source
-    if _is_dask(X):
+    if is_dask(X):
         return DaskRows(X, estimator)
     if _is_mapped(X):
         return MemmapRows(X, estimator)
@@ -97,7 +102,7 @@ def _opened(X, estimator):
 def _is_random_access(X):
     if isinstance(X, (list, tuple)):
         return all(map(_is_path, X))
-    return _is_path(X) or _is_dask(X) or _is_mapped(X) or _is_sliceable(X)
+    return _is_path(X) or is_dask(X) or _is_mapped(X) or _is_sliceable(X)
 
 
 def _is_path(X):
@@ -107,10 +112,6 @@ def _is_path(X):
 def _is_mapped(X):
     # Results of arithmetic with a memmap are of its type, but lie in memory.
     return isinstance(X, np.memmap) and X._mmap is not None
-
-
-def _is_dask(X):
-    return type(X).__module__.split(".")[0] == "dask" and hasattr(X, "rechunk")
 
 
 def _is_matrix(X):
@@ -131,4 +132,12 @@ def _is_iterable(X):
     return hasattr(X, "__iter__") and not any(hasattr(X, name) for name in _IN_MEMORY)
 
 
-__all__ = ["ArrayRows", "BlocksSource", "Shards", "is_source", "open_source"]
+__all__ = [
+    "ArrayRows",
+    "BlocksSource",
+    "JoinedRows",
+    "Shards",
+    "is_dask",
+    "is_source",
+    "open_source",
+]

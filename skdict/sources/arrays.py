@@ -4,11 +4,13 @@ import mmap
 
 import numpy as np
 
-from skdict.backend import asarray_like, computation_dtype, namespace, take_rows
+from skdict.backend import asarray_like, computation_dtype, namespace, take_rows, to_numpy
 from skdict.sources import order as orders
-from skdict.sources.reading import RandomAccess, copy_rows
+from skdict.sources.finite import first_not_finite
+from skdict.sources.reading import RandomAccess, copy_rows, not_finite
 
 _WINDOW = 1 << 16  # bytes that Linux maps around a page fault, at multiples of it
+_GATHERED = 1024  # rows of joined arrays at a time
 
 
 class ArrayRows(RandomAccess):
@@ -53,6 +55,53 @@ class ArrayRows(RandomAccess):
 
     def __getitem__(self, key):
         return self._X[key]
+
+
+class JoinedRows(RandomAccess):
+    """Arrays in memory as if one stood below the other; they are not copied together.
+
+    Parameters
+    ----------
+    blocks : list of arrays of shape (n, n_features)
+    dtype : dtype
+        Of all of them.
+    estimator : str
+        Name for messages.
+    begins : list of int, default=None
+        Number of the first row of each block, for messages, where the blocks are part of something.
+    """
+
+    def __init__(self, blocks, dtype, estimator, begins=None):
+        self._ends = np.cumsum([block.shape[0] for block in blocks])
+        super().__init__((self._ends[-1], blocks[0].shape[1]), dtype, estimator)
+        self._blocks, self._starts = blocks, np.append(0, self._ends[:-1])
+        self._begins = self._starts if begins is None else np.asarray(begins)
+
+    def chunks(self, order, start=0):
+        # A few rows at a time: who stops soon and comes again does not pay for more.
+        first, offset = order.find(start)
+        for i in range(first, order.n_groups):
+            numbers = order.numbers(i)[offset:]
+            for begin in range(0, numbers.size, _GATHERED):
+                part = numbers[begin : begin + _GATHERED]
+                yield self._gathered(part), slice(0, part.size)
+            offset = 0
+
+    def _read_into(self, out, start, stop):
+        out[...] = self._gathered(np.arange(start, stop))
+
+    def _gathered(self, numbers):
+        out = np.empty((numbers.size, self.n_features), dtype=self.dtype)
+        blocks = np.searchsorted(self._ends, numbers, side="right")
+        for i in np.unique(blocks):
+            places = np.flatnonzero(blocks == i)
+            out[places] = to_numpy(self._blocks[i])[numbers[places] - self._starts[i]]
+        bad = first_not_finite(out)
+        if bad is not None:
+            i = blocks[bad]
+            number = self._begins[i] + numbers[bad] - self._starts[i]
+            raise not_finite(self.estimator, number, "")
+        return out
 
 
 class MemmapRows(RandomAccess):

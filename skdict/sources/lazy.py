@@ -19,6 +19,11 @@ class DaskRows(RandomAccess):
     X : dask.array.Array of shape (n_rows, n_features)
     estimator : str
         Name for messages.
+
+    Attributes
+    ----------
+    array : dask.array.Array
+        X with known chunks of rows, and all columns in one.
     """
 
     def __init__(self, X, estimator):
@@ -28,7 +33,7 @@ class DaskRows(RandomAccess):
             X = X.rechunk({1: -1})
         bounds = np.cumsum([0, *X.chunks[0]]) if X.ndim else None
         super().__init__(X.shape, X.dtype, estimator, bounds)
-        self._X = X
+        self.array = X
 
     def _read(self, ranges, stopped=None):
         out = self._converted(self._lazy(ranges).compute())
@@ -44,8 +49,10 @@ class DaskRows(RandomAccess):
         firsts = np.searchsorted(self._bounds, starts, side="right") - 1
         lasts = np.searchsorted(self._bounds, stops, side="left")
         if len(ranges) == 1 and (self._bounds[firsts[0]], self._bounds[lasts[0]]) != ranges[0]:
-            return self._X[starts[0] : stops[0]]
-        return self._X.blocks[np.concatenate([np.arange(*b) for b in zip(firsts, lasts)]).tolist()]
+            return self.array[starts[0] : stops[0]]
+        return self.array.blocks[
+            np.concatenate([np.arange(*b) for b in zip(firsts, lasts)]).tolist()
+        ]
 
     def _converted(self, rows):
         rows = to_numpy(rows)

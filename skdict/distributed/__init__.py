@@ -1,0 +1,5 @@
+"""Training on more than one machine."""
+
+from skdict.distributed.dask import fit
+
+__all__ = ["fit"]
