@@ -18,7 +18,8 @@ ENGINE += [("sources", "checkpoints", "interruption"), "kernels", "codes"]
 ENGINE += [("encoders", "terms", "constraints", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
 ENGINE += [("encoding", "runs"), ("progress", "saving")]
-SHELL = ["_sklearn", "_validation", ("_callbacks", "_lazy"), "_base", ("autoencoders", "coders")]
+SHELL = ["_sklearn", "_validation", ("_callbacks", "_configuration", "_lazy"), "_fitting"]
+SHELL += ["_base", ("autoencoders", "coders")]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
@@ -26,8 +27,8 @@ ALLOWED = {
     "model_selection": {"metrics"},
     "testing": {"metrics"},
 }
-KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_base", "autoencoders", "coders", "datasets"}
-KNOWS_SKLEARN |= {"model_selection", "testing", "distributed", "plotting"}
+KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_fitting", "_base", "autoencoders", "coders"}
+KNOWS_SKLEARN |= {"datasets", "model_selection", "testing", "distributed", "plotting"}
 
 
 def _before():

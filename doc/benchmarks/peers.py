@@ -71,7 +71,7 @@ import numpy as np
 import threadpoolctl
 from topk_step import PAUSE, SHAPES, blas, data, processor, time_of
 
-from skdict import TopKAutoencoder, _base, training
+from skdict import TopKAutoencoder, runs, training
 from skdict.kernels.threads import use_threads
 
 UNTIMED = 2  # calls before the timed one
@@ -139,8 +139,8 @@ def make_skdict(rows, m, recipe, seed):
         batch = training.batch_of([(X, numbers)], state)
         factor = recipe.factor(state.step)
         training.train_step(state, batch, encoder, terms, settings, factor)
-        if state.step % a_pass == 0 and _base._all_finite(state.params):
-            kept = _base._copied(state.params)
+        if state.step % a_pass == 0 and runs.all_finite(state.params):
+            kept = runs.copied(state.params)
 
     def fitted(sparse_output):
         for name, array in training.fold(state).items():
