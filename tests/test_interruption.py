@@ -154,12 +154,13 @@ def test_in_another_thread():
 def test_a_process_that_is_signalled(number):
     # Catches a process that goes on, or ends with another status than its parent waits for.
     code = """
-import signal
+import signal, time
 from skdict.interruption import Interruption
 with Interruption() as interruption:
     print("ready", flush=True)
-    while not interruption:
-        pass
+    end = time.monotonic() + 30
+    while not interruption and time.monotonic() < end:
+        time.sleep(0.01)
     print(interruption.name, flush=True)
 interruption.pass_on()
 print("went on", flush=True)

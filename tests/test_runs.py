@@ -342,7 +342,7 @@ def test_signals_save_and_then_end_the_process(tmp_path, number):
     # Catches a process that does not end when told to, or loses the steps since the last save.
     process = child(tmp_path / "run")
     process.stdout.readline()
-    while not list((tmp_path / "run").glob("*.json")):
+    while process.poll() is None and not list((tmp_path / "run").glob("*.json")):
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate()
