@@ -158,6 +158,7 @@ class FittingMixin(CallbackSupportMixin):
     def _fit_from_data(self, source, saver, data):
         self._state = None
         self._warn_if_clipped()
+        self._check_passes(source)
         tree = None
         if saver is not None:
             saver.configuration = configuration(self, source)
@@ -187,6 +188,14 @@ class FittingMixin(CallbackSupportMixin):
         self._state = None  # a pickle holds the model, not the optimiser
         return context
 
+    def _check_passes(self, source):
+        if source.once and self.max_iter not in ("auto", 1):
+            raise ValueError(
+                f"{type(self).__name__}: max_iter={self.max_iter}, but X is an iterator, which can "
+                "be read only once. Set max_iter=1, or pass an object that can be read again, such "
+                "as a list of blocks or a class with __iter__."
+            )
+
     def _new_run(self, source):
         random = generator(check_random_state(self.random_state))
         held_out = None
@@ -205,12 +214,6 @@ class FittingMixin(CallbackSupportMixin):
 
     def _schedule(self, source, held_out, first_step=0):
         """Plan, settings and number of passes of a fit."""
-        if source.once and self.max_iter not in ("auto", 1):
-            raise ValueError(
-                f"{type(self).__name__}: max_iter={self.max_iter}, but X is an iterator, which can "
-                "be read only once. Set max_iter=1, or pass an object that can be read again, such "
-                "as a list of blocks or a class with __iter__."
-            )
         if source.n_rows is None:
             if self._decay():
                 warnings.warn(
