@@ -1,20 +1,19 @@
 """Data-parallel training on a dask cluster: :mod:`skdict.distributed.rounds`, sent to workers."""
 
+import contextlib
 import dataclasses
 import math
 import numbers
 import operator
-from typing import NamedTuple
 
 from skdict import runs, training
 from skdict._base import BaseDictionaryEstimator
 from skdict._validation import open_X
 from skdict.distributed import rounds
+from skdict.distributed.shares import result_of, shares_of, workers_of
 from skdict.kernels.threads import use_threads
 from skdict.sources import is_dask
 from skdict.sources.lazy import DaskRows
-
-LOOK_EVERY = 5.0  # seconds that a round takes, after which to look whether all workers are there
 
 
 def fit(estimator, X, *, local_steps=100, client=None, workers=None):
@@ -91,7 +90,7 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
     ...     2000, n_components=16, n_features=8, k=3, random_state=0
     ... )
     >>> sae = TopKAutoencoder(16, k=3, max_iter=50, random_state=0)
-    >>> with Client(n_workers=2, processes=False, dashboard_address=None) as client:
+    >>> with Client(n_workers=2, processes=False, dashboard_address=":0") as client:
     ...     sae = skdict.distributed.fit(sae, da.from_array(X, chunks=(500, 8)), client=client)
     >>> sae.n_iter_, bool(sae.score(X) > 0.8)
     (50, True)
@@ -99,22 +98,13 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
     _check(estimator, X, local_steps)
     client = _client(client)
     estimator._validate_params()
-    with estimator._all_or_nothing(), use_threads(estimator.n_jobs):
+    with estimator._all_or_nothing(), use_threads(estimator.n_jobs), client.as_current():
         source = open_X(estimator, X, reset=True, method="fit")
         estimator._state = None
-        workers, threads = _workers(client, workers)
-        shares, array = _shares(client, source.array, workers)
-        _fit(estimator, DaskRows(array, source.estimator), shares, local_steps, client, threads)
+        workers, threads = workers_of(client, workers)
+        with shares_of(client, source.array, workers, source.estimator) as (shares, array):
+            _fit(estimator, DaskRows(array, source.estimator), shares, local_steps, client, threads)
     return estimator
-
-
-class Share(NamedTuple):
-    """Blocks of X (futures), where each begins in X, and the worker that has them."""
-
-    address: str
-    blocks: list
-    begins: list
-    n_rows: int
 
 
 def _check(estimator, X, local_steps):
@@ -151,9 +141,6 @@ def _check(estimator, X, local_steps):
         )
 
 
-# ---------------------------------------------------------------------- who has which rows
-
-
 def _client(client):
     try:
         import distributed
@@ -174,82 +161,6 @@ def _client(client):
     return client
 
 
-def _workers(client, wanted):
-    """Addresses, and the number of threads of each worker."""
-    threads = client.nthreads()
-    if not threads:
-        raise ValueError("The cluster has no workers. Add some, or client.wait_for_workers(1).")
-    wanted = sorted(threads) if wanted is None else list(wanted)
-    missing = sorted(set(wanted) - set(threads))
-    if missing or not wanted:
-        raise ValueError(
-            f"workers={wanted!r} must name workers of the cluster, which are {sorted(threads)}."
-        )
-    return wanted, threads
-
-
-def _shares(client, X, workers):
-    """A :class:`Share` for each worker that gets rows, and X made of their blocks."""
-    from distributed import futures_of, wait
-
-    held = {future.key: future for future in futures_of(X)}
-    if not all(key in held for key in _keys(X)):
-        held = None
-        if sum(size > 0 for size in X.chunks[0]) < len(workers):
-            X = X.rechunk({0: -(-X.shape[0] // len(workers))})
-    futures = [None] * len(X.chunks[0])
-    if held is not None:
-        futures = [held[key] for key in _keys(X)]
-        wait(futures)
-        at = client.who_has(futures)
-        homes = [at.get(key, ()) for key in _keys(X)]
-        chosen = spread(X.chunks[0], workers, homes)
-    else:
-        chosen = spread(X.chunks[0], workers)
-        delayed = X.to_delayed().ravel()
-        for address, blocks in zip(workers, chosen):
-            made = client.compute([delayed[i] for i in blocks], workers=[address])
-            for i, future in zip(blocks, made):
-                futures[i] = future
-    rebuild, arguments = X.__dask_postpersist__()
-    X = rebuild(dict(zip(_keys(X), futures)), *arguments)
-    return [s for s in map(_share_of(X, futures), workers, chosen) if s.n_rows], X
-
-
-def _keys(X):
-    return [row[0] for row in X.__dask_keys__()]
-
-
-def _share_of(X, futures):
-    sizes, ends = X.chunks[0], [0]
-    for size in sizes:
-        ends.append(ends[-1] + size)
-
-    def share(address, blocks):
-        n_rows = sum(sizes[i] for i in blocks)
-        return Share(address, [futures[i] for i in blocks], [ends[i] for i in blocks], n_rows)
-
-    return share
-
-
-def spread(sizes, workers, homes=None):
-    """For each worker the blocks it gets: those that lie there, or evenly by rows.
-
-    `homes` has the addresses of the workers on which each block lies.
-    """
-    n_rows, blocks = [0] * len(workers), [[] for _ in workers]
-    for i, size in enumerate(sizes):
-        home = () if homes is None else homes[i]
-        here = [j for j, worker in enumerate(workers) if worker in home] or range(len(workers))
-        j = min(here, key=n_rows.__getitem__)
-        n_rows[j] += size
-        blocks[j].append(i)
-    return blocks
-
-
-# ---------------------------------------------------------------------- rounds
-
-
 def _fit(estimator, source, shares, local_steps, client, threads):
     estimator._warn_if_clipped()
     run, _, n_passes = estimator._new_run(source)
@@ -262,7 +173,8 @@ def _fit(estimator, source, shares, local_steps, client, threads):
     totals = [n_passes * math.ceil(share.n_rows / settings.batch_size) for share in shares]
     plans = [training.Plan(0, total, estimator._decay()) for total in totals]
     cluster = _Cluster(client, shares, threads, recipe, plans)
-    shared, run.epochs, n_steps = _train(cluster, run.state, totals, local_steps)
+    with contextlib.closing(cluster):
+        shared, run.epochs, n_steps = _train(cluster, run.state, totals, local_steps)
     run.state = dataclasses.replace(
         run.state, params=shared.params, silent_for=shared.silent_for, step=n_steps
     )
@@ -286,7 +198,7 @@ def _train(cluster, state, totals, local_steps):
         after = [(i + 1) * total // n_rounds for total in totals]
         new, news = cluster.round(shared, [b - a for a, b in zip(done, after)])
         if not (news.finite and math.isfinite(news.loss) and news.loss <= limit):
-            return shared.result(), epochs, max(done)
+            return cluster.result(shared), epochs, max(done)
         shared = new
         if math.isinf(limit) and max(after) > cluster.recipe.settings.warmup:
             limit = runs.DIVERGED * max(news.loss, state.center.shape[0] / 2)
@@ -295,7 +207,7 @@ def _train(cluster, state, totals, local_steps):
         while all(len(own) > len(epochs) for own in passes):
             ended = [own[len(epochs)] for own in passes]
             epochs.append(rounds.mean_epoch(ended, cluster.weights, news.dead))
-    return shared.result(), epochs, max(totals)
+    return cluster.result(shared), epochs, max(totals)
 
 
 class _Cluster:
@@ -303,10 +215,10 @@ class _Cluster:
 
     def __init__(self, client, shares, threads, recipe, plans):
         self.client, self.shares, self.threads = client, shares, threads
-        self.recipe, self.plans = recipe, plans
+        self.recipe, self.plans, self.states = recipe, plans, []
         n_rows = sum(share.n_rows for share in shares)
         self.weights = [share.n_rows / n_rows for share in shares]
-        self.first = shares[0].address
+        self.addresses = [share.address for share in shares]
 
     def begin(self, state):
         """A future of what all begin with; `state` is divided into those of the shares."""
@@ -316,7 +228,7 @@ class _Cluster:
         self.states = [(each, None) for each in (bare, *others)]
         shared = rounds.Shared(state.params, state.silent_for, state.density)
         # In a list, for a tuple would be scattered by its parts.
-        return self.client.scatter([shared], workers=[self.first], hash=False)[0]
+        return self.client.scatter([shared], workers=[self.addresses[0]], hash=False)[0]
 
     def round(self, shared, n_steps):
         """One round: a future of what is shared after it, and its news."""
@@ -329,25 +241,17 @@ class _Cluster:
             # The second of what it returns, there: the moments are not to travel.
             results.append(self._submit(share.address, operator.itemgetter(1), self.states[i]))
         weights, settings = self.weights, self.recipe.settings
-        mean = self._submit(self.first, rounds.average, weights, settings, *results)
-        news = self._submit(self.first, operator.attrgetter("news"), mean)
-        return mean, self._result(news)
+        mean = self._submit(self.addresses[0], rounds.average, weights, settings, *results)
+        news = self._submit(self.addresses[0], operator.attrgetter("news"), mean)
+        return mean, self.result(news)
+
+    def result(self, future):
+        return result_of(self.client, future, self.addresses, self.recipe.estimator)
+
+    def close(self):
+        for state in self.states:  # their memory is not to be held by frames of an error
+            if hasattr(state, "release"):
+                state.release()
 
     def _submit(self, address, function, *arguments):
         return self.client.submit(function, *arguments, workers=[address], pure=False)
-
-    def _result(self, future):
-        # Waiting would not end: what must run on a worker that is gone is never run.
-        while True:
-            try:
-                return future.result(timeout=LOOK_EVERY)
-            except TimeoutError:
-                if future.done():  # the error is that of a task
-                    raise
-            here = self.client.nthreads()
-            for share in self.shares:
-                if share.address not in here:
-                    raise RuntimeError(
-                        f"{self.recipe.estimator}: worker {share.address} has left the cluster "
-                        "while it trained. Fit again with the workers that there are."
-                    )

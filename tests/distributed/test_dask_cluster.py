@@ -1,6 +1,7 @@
 """What runs on a dask cluster: two processes on this machine."""
 
 import sys
+from concurrent.futures import CancelledError
 
 import joblib
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 import skdict.distributed
 from skdict import LassoCoder, SparseAutoencoder, TopKAutoencoder
 from skdict.datasets import make_superposition
-from skdict.distributed.dask import _Cluster, spread
+from skdict.distributed.shares import result_of, spread
 
 da = pytest.importorskip("dask.array", reason="the arrays under test")
 distributed = pytest.importorskip("distributed", reason="the cluster under test")
@@ -28,7 +29,7 @@ X = data(400)
 @pytest.fixture(scope="module")
 def client():
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster) as client:
         yield client
@@ -182,7 +183,7 @@ def planted():
 
 @pytest.mark.parametrize("local_steps", [10, 40, 10_000])
 def test_two_workers_learn_what_one_does(client, planted, local_steps):
-    # Catches averages that destroy what was learnt, runs that differ, atoms of other norms.
+    # Catches averages that destroy what was learnt, runs that differ, and atoms of other norms.
     make = TopKAutoencoder(16, k=3, max_iter=30, warmup=20, random_state=0)
     here, lazy = clone(make).fit(planted), blocks(500, planted)
     there = skdict.distributed.fit(clone(make), lazy, local_steps=local_steps)
@@ -232,6 +233,15 @@ def test_coders_that_follow_the_gradient(client, cls):
         skdict.distributed.fit(cls(dictionary=X[:5]), blocks())
 
 
+def test_another_client_than_the_current_one(client):
+    # Catches blocks that are computed by whatever scheduler is the default.
+    with distributed.Client(client.scheduler.address, set_as_default=False) as other:
+        with distributed.Client(processes=False, n_workers=1, dashboard_address=":0"):
+            lazy = blocks()[X[:, 0] > -10]
+            model = skdict.distributed.fit(small(TopKAutoencoder), lazy, client=other)
+    assert_same_fit(model, skdict.distributed.fit(small(TopKAutoencoder), lazy, client=client))
+
+
 def test_training_goes_on_afterwards(client):
     # Catches a fit that leaves less behind than `fit` does.
     model = skdict.distributed.fit(small(TopKAutoencoder, warm_start=True), blocks())
@@ -274,21 +284,32 @@ def test_failures_leave_the_estimator_as_it_was(client):
     assert all(vars(model)[name] is value for name, value in before.items())
 
 
-def test_a_worker_that_leaves(monkeypatch):
-    # Catches waiting forever for what only that worker may run.
-    class Never:
-        def result(self, timeout):
-            raise TimeoutError
+class Unfinished:
+    def __init__(self, error):
+        self.error = error
 
-        def done(self):
-            return False
+    def result(self, timeout):
+        raise self.error
 
-    cluster = object.__new__(_Cluster)
-    share = type("Share", (), {"address": "tcp://gone"})
-    cluster.client = type("Client", (), {"nthreads": staticmethod(lambda: {"tcp://here": 1})})
-    cluster.shares, cluster.recipe = [share], type("Recipe", (), {"estimator": "Test"})
-    with pytest.raises(RuntimeError, match="tcp://gone has left"):
-        cluster._result(Never())
+    def done(self):
+        return not isinstance(self.error, TimeoutError)
+
+
+class ClientOf:
+    def __init__(self, *workers):
+        self.workers = workers
+
+    def nthreads(self):
+        return dict.fromkeys(self.workers, 1)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), CancelledError()])
+def test_a_worker_that_leaves(error):
+    # Catches waiting forever for what only that worker may run, and errors that do not name it.
+    with pytest.raises(RuntimeError, match="Test: worker tcp://gone has left"):
+        result_of(ClientOf("tcp://here"), Unfinished(error), ["tcp://here", "tcp://gone"], "Test")
+    with pytest.raises(OSError):
+        result_of(ClientOf("tcp://here"), Unfinished(OSError()), ["tcp://here"], "Test")
 
 
 def test_errors_of_parameters(client, monkeypatch):
