@@ -192,22 +192,23 @@ def _train(cluster, state, totals, local_steps):
     """All rounds: what is shared after them, the passes, and the steps of the longest share."""
     n_rounds = math.ceil(max(totals) / local_steps)
     shared = cluster.begin(state)
-    epochs, passes, limit = [], [[] for _ in totals], math.inf
+    epochs, passes, lowest = [], [[] for _ in totals], -math.inf
     for i in range(n_rounds):
         # Shares of other sizes make their steps in proportion, so that all end together.
         done = [i * total // n_rounds for total in totals]
         after = [(i + 1) * total // n_rounds for total in totals]
         new, news = cluster.round(shared, [b - a for a, b in zip(done, after)])
-        if not (news.finite and math.isfinite(news.loss) and news.loss <= limit):
+        if i == 0:
+            lowest = 1 - runs.DIVERGED * max(1.0, 1 - news.first)
+        far_off = news.late.explained_variance < lowest
+        if far_off or not (news.finite and math.isfinite(news.late.loss)):
             return cluster.result(shared), epochs, max(done)
         shared = new
-        if math.isinf(limit) and max(after) > cluster.recipe.settings.warmup:
-            limit = runs.DIVERGED * max(news.loss, state.center.shape[0] / 2)
         for own, ended in zip(passes, news.epochs):
             own += ended
         while all(len(own) > len(epochs) for own in passes):
             ended = [own[len(epochs)] for own in passes]
-            epochs.append(rounds.mean_epoch(ended, cluster.weights, news.dead))
+            epochs.append(rounds.mean_epoch(ended, cluster.weights, news.late.dead))
     return cluster.result(shared), epochs, max(totals)
 
 

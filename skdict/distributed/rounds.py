@@ -32,15 +32,15 @@ class Recipe(NamedTuple):
 
 
 class News(NamedTuple):
-    """A few numbers of a round: the passes that ended in it, and the mean loss of its steps.
+    """A few numbers of a round, as :class:`skdict.training.Epoch`.
 
-    Of the mean of all shares: a list of such lists, how many latents are dead, and whether all
-    parameters are finite.
+    The passes that ended in it, means over all its steps, and the explained variance of the first;
+    of all shares together, the first is a list of such lists. ``finite``: are all parameters?
     """
 
     epochs: list
-    loss: float | None
-    dead: int = 0
+    late: training.Epoch | None
+    first: float | None
     finite: bool = True
 
 
@@ -62,7 +62,7 @@ def run_round(before, shared, n_steps, plan, recipe, begins, n_threads, *blocks)
     state = _continued(before[0], shared)
     source = JoinedRows(blocks, recipe.dtype, recipe.estimator, begins)
     feed, parts = training.Feed(source, recipe.shuffle), (recipe.encoder, recipe.terms)
-    epochs, losses = [], []
+    epochs, made = [], []
     with contextlib.ExitStack() as stack:
         stack.enter_context(use_threads(n_threads))
         stack.enter_context(np.errstate(over="ignore", invalid="ignore"))  # looked for afterwards
@@ -72,10 +72,13 @@ def run_round(before, shared, n_steps, plan, recipe, begins, n_threads, *blocks)
             if epoch is not None:
                 epochs.append(epoch)
                 continue
-            losses.append(float(state.steps[-1].loss))
-            if len(losses) == n_steps and not plan.done(state.step):
+            made.append(state.steps[-1])
+            if len(made) == n_steps and not plan.done(state.step):
                 break
-    news = News(epochs, float(np.mean(losses)) if losses else None)
+    news = News(epochs, None, None)
+    if made:
+        late, first = (training.mean_of(steps, 0) for steps in (made, made[:1]))
+        news = News(epochs, late, first.explained_variance)
     result = Shared(state.params, state.silent_for, state.density, news)
     return dataclasses.replace(state, params=None, silent_for=None), result
 
@@ -110,9 +113,11 @@ def average(weights, settings, *results):
     silent_for = np.min([result.silent_for for result in results], axis=0)
     density = float(np.dot(weights, [result.density for result in results]))
     dead = int(np.count_nonzero(silent_for >= settings.dead_after))
-    losses = [result.news.loss for result in results if result.news.loss is not None]
+    told = [(result.news, weight) for result, weight in zip(results, weights) if result.news.late]
+    late = mean_epoch([news.late for news, _ in told], [weight for _, weight in told], dead)
+    first = float(np.mean([news.first for news, _ in told]))
     epochs = [result.news.epochs for result in results]
-    news = News(epochs, float(np.mean(losses)), dead, all_finite(params))
+    news = News(epochs, late, first, all_finite(params))
     return Shared(params, silent_for, density, news)
 
 
