@@ -37,7 +37,7 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
         evenly over the workers, and held there until the end. Fewer blocks than workers are split.
     local_steps : int, default=100
         Most steps of a worker between two averages. The steps are spread evenly over the rounds.
-        The more, the less is sent; there should be dozens of rounds, for parameters that have
+        The more, the less is sent; there should be ten rounds or more, for parameters that have
         grown apart do not average well (measured in the user guide).
     client : distributed.Client, default=None
         None: the current one.
