@@ -8,7 +8,7 @@ from skdict import codes, encoding
 from skdict._fitting import FittingMixin
 from skdict._lazy import transform_blocks
 from skdict._sklearn import as_configured, output_config
-from skdict._validation import check_codes, rows_of
+from skdict._validation import check_codes, refuse_streams, rows_of
 from skdict.kernels.threads import use_threads
 from skdict.sources import is_dask
 
@@ -17,6 +17,24 @@ class BaseDictionaryEstimator(
     FittingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Training, encoding and decoding, for a shell that names its parts in `_parts`."""
+
+    def fit_transform(self, X, y=None, **fit_params):
+        """Fit to X, then encode it.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or what yields its rows in any order
+        y : None
+            Ignored.
+        **fit_params : dict
+            Of `fit`.
+
+        Returns
+        -------
+        codes : array or CSR of shape (n_samples, n_components)
+        """
+        refuse_streams(self, X, "fit_transform")
+        return super().fit_transform(X, y, **fit_params)
 
     def transform(self, X):
         """Encode X.

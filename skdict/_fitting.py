@@ -20,6 +20,7 @@ from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
 from skdict.progress import Progress
 from skdict.saving import saving
+from skdict.sources import ArrayRows, BlocksSource
 
 MOST_HELD_OUT = 32_768  # rows, for early stopping: more would not tell more
 MANY_DEAD = 0.5  # share of the latents that is worth a warning
@@ -112,17 +113,17 @@ class FittingMixin(CallbackSupportMixin):
         RuntimeError
             If another fit is using the folder of checkpoints.
         """
-        keeping = saving(checkpoint, checkpoint_every, resume, type(self).__name__)
-        with self._all_or_nothing(), use_threads(self.n_jobs), keeping as saver:
-            source = open_X(self, X, reset=True, method="fit", n_samples=n_samples)
-            # A target, lest callbacks that score do nothing; that of a dictionary is X.
-            X_again = None if source.once else X
-            data = {"X": X_again, "y": X_again if y is None else y}
-            given = self._fit_given_dictionary(X, source)
-            context = None if given else self._fit_from_data(source, saver, data)
-            self._end_callbacks(context, data)
-        if saver is not None:
-            saver.pass_on()
+        keeping, saver = saving(checkpoint, checkpoint_every, resume, type(self).__name__), None
+        try:
+            with self._all_or_nothing(), use_threads(self.n_jobs), keeping as saver:
+                source = open_X(self, X, reset=True, method="fit", n_samples=n_samples)
+                data = _of_callbacks(X, y, source)
+                given = self._fit_given_dictionary(X, source, saver=saver)
+                context = None if given else self._fit_from_data(source, saver, data)
+                self._end_callbacks(context, data)
+        finally:
+            if saver is not None:
+                saver.pass_on()
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -151,7 +152,7 @@ class FittingMixin(CallbackSupportMixin):
                 self._partial_fit_from_data(source, state, fresh)
         return self
 
-    def _fit_given_dictionary(self, X, source, resume=False):
+    def _fit_given_dictionary(self, X, source, resume=False, saver=None):
         """Set the fitted attributes without training if there is a dictionary; did it?"""
         return False
 
@@ -495,3 +496,12 @@ class FittingMixin(CallbackSupportMixin):
         if context is None:  # a given dictionary: nothing was trained
             context = self._begin_callbacks(0, data)
         context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes={})
+
+
+def _of_callbacks(X, y, source):
+    """What callbacks are given: a target too, lest those that score do nothing; here that is X."""
+    if isinstance(source, BlocksSource):
+        X = None  # rows that cannot be read when a callback wants them
+    elif not isinstance(source, ArrayRows):
+        X = source
+    return {"X": X, "y": X if y is None else y}

@@ -1,12 +1,14 @@
 """Arrays in, at the public edge; below it, everything is trusted."""
 
+import numbers
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
 from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace
 from skdict.codes import SparseCodes
-from skdict.sources import ArrayRows, BlocksSource, is_source, open_source
+from skdict.sources import ArrayRows, is_source, is_stream, open_source
 
 _FLOATING = (np.float64, np.float32, np.float16)
 
@@ -33,6 +35,8 @@ def check_X(estimator, X, *, reset, method):
 def open_X(estimator, X, *, reset, method, n_samples=None):
     """X as a source of rows (:mod:`skdict.sources`), which only an array is read whole for."""
     name = type(estimator).__name__
+    if n_samples is not None:
+        n_samples = _number_of(n_samples, name)
     if not is_source(X):
         source = ArrayRows(check_X(estimator, X, reset=reset, method=method), name)
         if n_samples not in (None, source.n_rows):
@@ -48,17 +52,32 @@ def open_X(estimator, X, *, reset, method, n_samples=None):
     return source
 
 
+def _number_of(n_samples, name):
+    whole = isinstance(n_samples, numbers.Integral) or (
+        isinstance(n_samples, numbers.Real) and float(n_samples).is_integer()
+    )
+    if not whole or isinstance(n_samples, bool):
+        raise TypeError(f"{name}: n_samples={n_samples!r} is no integer. Give a number of rows.")
+    if n_samples < 1:
+        raise ValueError(f"{name}: n_samples={n_samples} is out of range. Choose one >= 1.")
+    return int(n_samples)
+
+
 def rows_of(estimator, X, *, method):
     """X as an array, or as what is sliced like one."""
     if not is_source(X):
         return check_X(estimator, X, reset=False, method=method)
-    source = open_X(estimator, X, reset=False, method=method)
-    if isinstance(source, BlocksSource):
+    refuse_streams(estimator, X, method)
+    return open_X(estimator, X, reset=False, method=method)
+
+
+def refuse_streams(estimator, X, method):
+    """Raise where X is an iterable of blocks."""
+    if is_stream(X):
         raise TypeError(
             f"{type(estimator).__name__}: {method} needs rows that can be read in any order, which "
             "those of an iterable cannot. Call it on each block."
         )
-    return source
 
 
 def check_codes(estimator, Z):

@@ -48,7 +48,7 @@ class Checkpoints:
         self._label = f"{estimator}: checkpoint={os.fspath(path)!r}"
         if not os.fspath(path):
             raise ValueError(f"{self._label} is empty. Name a folder.")
-        self._folder = Path(path).absolute()
+        self._folder = Path(path).expanduser().absolute()
         self._steps, self._seconds = _interval(every, estimator)
 
     def __enter__(self):

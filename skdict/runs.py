@@ -43,10 +43,7 @@ class Run:
         fields = (field.name for field in dataclasses.fields(self.state))
         state = {name: _on_host(getattr(self.state, name)) for name in fields}
         state["random"] = self.state.random.bit_generator.state
-        state["steps"] = np.array(self.state.steps, dtype=np.float64).reshape(
-            -1, len(training.Step._fields)
-        )
-        epochs = np.array(self.epochs, dtype=np.float64).reshape(-1, len(training.Epoch._fields))
+        state["steps"], epochs = _table(self.state.steps), _table(self.epochs)
         held_out, plan = self.feed.held_out, dict(vars(self.plan))
         return {"state": state, "plan": plan, "epochs": epochs, "held_out": held_out, **own}
 
@@ -202,6 +199,7 @@ def drive(run, encoder, terms, settings, watch, fallback=None):
             if watch.progress is not None:
                 watch.progress.step(run)
             if due:
+                refuge.keep(run)  # as in a run that resumes from here
                 saver.save(run)
             if stop and not plan.done(state.step):
                 return "interrupted"

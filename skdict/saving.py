@@ -2,6 +2,8 @@
 
 import contextlib
 
+import numpy as np
+
 from skdict.checkpoints import Checkpoints
 from skdict.interruption import Interruption
 
@@ -9,6 +11,8 @@ from skdict.interruption import Interruption
 @contextlib.contextmanager
 def saving(path, every, resume, estimator):
     """The :class:`Saver` of one fit; None where `path` is."""
+    if not isinstance(resume, bool | np.bool_):
+        raise TypeError(f"{estimator}: resume={resume!r} is neither True nor False. Choose one.")
     if path is None:
         if resume:
             raise ValueError(

@@ -28,6 +28,7 @@ from skdict import (
     runs,
     tensor_files,
 )
+from skdict.backend import to_numpy
 from skdict.checkpoints import Checkpoints
 
 few_examples = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,8 +40,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def dying(monkeypatch):
-    """A function that lets the n-th step from now raise."""
-    step = skdict.training.train_step
+    """A function that lets the n-th step from now raise; its `step` is what is done until then."""
 
     def die_in(n):
         left = [n]
@@ -49,10 +49,11 @@ def dying(monkeypatch):
             left[0] -= 1
             if left[0] < 0:
                 raise Killed
-            return step(*args, **kwargs)
+            return die_in.step(*args, **kwargs)
 
         monkeypatch.setattr(skdict.training, "train_step", dying_step)
 
+    die_in.step = skdict.training.train_step
     return die_in
 
 
@@ -109,10 +110,12 @@ def test_dictionary_updates_resume(cls, dict_update, dying, tmp_path):
 
 @pytest.mark.parametrize("name", ["array_api_strict", "torch"])
 def test_other_arrays_resume(name, dying, tmp_path):
-    # Catches arrays that come back from the disk as those of NumPy.
+    # Catches arrays that come back from the disk as those of NumPy, and losses left on a device.
     if name not in NAMESPACES:
         pytest.skip(f"{name} is not installed")
-    X = NAMESPACES[name].asarray(data(100))
+    xp = NAMESPACES[name]
+    place = {"device": xp.Device("device1")} if hasattr(xp, "Device") else {}  # not for NumPy
+    X = xp.asarray(data(100), **place)
 
     def make():
         return small(TopKAutoencoder)
@@ -121,7 +124,7 @@ def test_other_arrays_resume(name, dying, tmp_path):
     alone = make().fit(X)
     resumed = fit_with_deaths(make, X, tmp_path / "run", dying, [3, 2], 2)
     assert type(resumed.components_) is type(alone.components_)
-    np.testing.assert_array_equal(np.asarray(resumed.components_), np.asarray(alone.components_))
+    np.testing.assert_array_equal(to_numpy(resumed.components_), to_numpy(alone.components_))
 
 
 def test_warm_starts_and_shards_resume(dying, tmp_path):
@@ -175,6 +178,9 @@ def test_where_there_are_checkpoints_resume_must_be_asked_for(tmp_path):
         sae.fit(X, checkpoint=folder)
     with pytest.raises(ValueError, match=r"TopKAutoencoder: resume=True.*checkpoint="):
         sae.fit(X, resume=True)
+    for resume in ("False", folder, None, 1):
+        with pytest.raises(TypeError, match="TopKAutoencoder: resume="):
+            sae.fit(X, checkpoint=folder, resume=resume)
     assert sae.n_iter_ == 4
 
 
@@ -395,6 +401,41 @@ def test_other_handlers_may_let_fit_return(tmp_path):
     assert seen == [signal.SIGTERM] and sae.n_iter_ == 2
 
 
+def test_a_signal_is_not_lost_with_its_checkpoint(tmp_path, monkeypatch):
+    # Catches a process that survives SIGTERM because the disk is full.
+    seen = []
+
+    def full(file, *rest):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tensor_files, "write", full)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        sae = small(TopKAutoencoder, max_iter=9).set_callbacks(Signal(signal.SIGTERM))
+        with pytest.raises(OSError, match="No space left"):
+            sae.fit(data(), checkpoint=tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM] and not fitted(sae)
+
+
+def test_ctrl_c_does_not_wait_for_an_iterator():
+    # Catches a fit that cannot be interrupted while a queue gives it nothing.
+    wake = threading.Event()
+
+    def slow():
+        yield data(40_000)
+        os.kill(os.getpid(), signal.SIGINT)
+        wake.wait(20)
+        yield data()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        small(TopKAutoencoder, max_iter=1, decay=0, batch_size=8000).fit(slow())
+    assert time.monotonic() - began < 15
+    wake.set()
+
+
 def test_without_checkpoints_ctrl_c_acts_at_once():
     # Catches signals that are held back where nothing can be saved.
     sae = small(TopKAutoencoder, max_iter=9).set_callbacks(Signal(signal.SIGINT))
@@ -479,6 +520,41 @@ def test_a_huge_loss_is_divergence(cls):
         sae = small(cls, learning_rate=1e4, max_iter=30, warmup=2).fit(X)
     assert len(seen) == 1
     assert np.all(np.isfinite(sae.components_)) and sae.n_iter_ < 30
+
+
+@pytest.mark.parametrize("cls", [SparseAutoencoder, GatedAutoencoder, TopKAutoencoder])
+def test_many_latents_begin_far_off(cls, recwarn):
+    # Catches random atoms, whose sum is far from the data, that are taken for divergence.
+    X = data(2000, 8)
+    changes = {"k": 200} if cls is TopKAutoencoder else {"alpha": 0.1}
+    sae = small(cls, n_components=512, max_iter=60, batch_size=256, **changes).fit(X)
+    assert sae.n_iter_ == 60 and sae.score(X) > 0
+    assert not any(issubclass(each.category, ConvergenceWarning) for each in recwarn)
+
+
+def test_a_diverging_run_resumes_to_the_same_bits(dying, tmp_path):
+    # Catches a resumed run that goes back to other parameters than the one left alone.
+    X, step = data(), dying.step
+
+    def diverging(state, *args, **kwargs):
+        result = step(state, *args, **kwargs)
+        return result._replace(loss=np.nan) if state.step == 15 else result
+
+    dying.step = diverging
+
+    def make():
+        return small(TopKAutoencoder, max_iter=1, batch_size=4)
+
+    dying(10**9)
+    with pytest.warns(ConvergenceWarning):
+        alone = make().fit(X, checkpoint=tmp_path / "alone", checkpoint_every=6)
+    dying(8)
+    with pytest.raises(Killed):
+        make().fit(X, checkpoint=tmp_path / "run", checkpoint_every=6)
+    dying(10**9)
+    with pytest.warns(ConvergenceWarning):
+        resumed = make().fit(X, checkpoint=tmp_path / "run", checkpoint_every=6, resume=True)
+    assert_same_fit(resumed, alone)
 
 
 def test_divergence_within_a_long_pass(monkeypatch):

@@ -9,6 +9,8 @@ from estimators import assert_same_fit, data, each_estimator, fitted, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.cluster import KMeans
+from sklearn.model_selection import GridSearchCV
 
 from skdict import LassoCoder, MatchingPursuitCoder, TopKAutoencoder
 from skdict.datasets import open_shards
@@ -103,8 +105,10 @@ def test_what_iterables_cannot(tmp_path):
     with pytest.raises(TypeError, match=r"TopKAutoencoder: .*early_stopping"):
         small(TopKAutoencoder, early_stopping=True).fit(blocks)
     sae = small(TopKAutoencoder).fit(blocks)
-    for method in (sae.transform, sae.score):
-        with pytest.raises(TypeError, match=r"TopKAutoencoder: (transform|score) needs rows"):
+    for method in (sae.transform, sae.score, sae.fit_transform):
+        with pytest.raises(
+            TypeError, match=r"TopKAutoencoder: (transform|score|fit_transform) needs"
+        ):
             method(blocks)
     with pytest.raises(ValueError, match=r"MatchingPursuitCoder: .*all samples.*n_samples"):
         small(MatchingPursuitCoder, dict_update="mod", max_iter=1, decay=0).fit(iter(blocks))
@@ -116,7 +120,15 @@ def test_n_samples_of_an_array():
     # Catches a number that is believed although it is wrong.
     with pytest.raises(ValueError, match=r"TopKAutoencoder: n_samples=100, but X has 120 rows"):
         small(TopKAutoencoder).fit(data(), n_samples=100)
-    assert fitted(small(TopKAutoencoder).fit(data(), n_samples=120))
+    assert fitted(small(TopKAutoencoder).fit(data(), n_samples=120.0))
+    for n_samples, error in [
+        (0, ValueError),
+        (-3, ValueError),
+        ("120", TypeError),
+        (2.5, TypeError),
+    ]:
+        with pytest.raises(error, match="TopKAutoencoder: n_samples="):
+            small(TopKAutoencoder, max_iter=1).fit(iter([data()]), n_samples=n_samples)
 
 
 def test_widths_must_agree(tmp_path):
@@ -127,6 +139,68 @@ def test_widths_must_agree(tmp_path):
         with pytest.raises(ValueError, match=r"5 features.* 6"):
             method(str(tmp_path / "5.npy"))
     assert sae.n_features_in_ == 6
+
+
+def test_blocks_that_are_made_by_a_model():
+    # Catches buffers shared by training and by an estimator that yields its rows on another thread.
+    X = data(60_000, 4)
+    other, pieces = small(TopKAutoencoder).fit(X[:200]), np.split(X, 60)
+
+    def residuals():
+        online = small(TopKAutoencoder)
+        for rows in pieces:
+            online.partial_fit(rows)
+            yield rows - other.inverse_transform(other.transform(rows))
+
+    expected = [rows - other.inverse_transform(other.transform(rows)) for rows in pieces]
+    make = {"max_iter": 1, "batch_size": 100}
+    found = small(TopKAutoencoder, **make).fit(residuals(), n_samples=60_000)
+    assert_same_fit(found, small(TopKAutoencoder, **make).fit(iter(expected), n_samples=60_000))
+
+
+def test_dictionaries_fitted_to_what_is_read_once():
+    # Catches a dictionary that is learnt without the first block.
+    X = data()
+    coder = small(MatchingPursuitCoder, dictionary=small(TopKAutoencoder, max_iter=1))
+    coder.set_params(n_components="auto")
+    with pytest.raises(ValueError, match=r"(?s)MatchingPursuitCoder: dictionary=.*only once"):
+        coder.fit(iter([X, X]), n_samples=240)
+    assert_array_equal(coder.fit([X, X]).components_, coder.fit(np.vstack([X, X])).components_)
+    with pytest.raises(ValueError, match=r"(?s)dictionary=KMeans.*arrays only"):
+        coder.set_params(dictionary=KMeans(2)).fit([X, X])
+
+
+def test_grid_search_over_shards(tmp_path):
+    # Catches shards that scikit-learn cannot index.
+    X = data(300)
+    _, shards, _ = stored(X, tmp_path, [100])
+    search = GridSearchCV(small(TopKAutoencoder), {"k": [2, 4]}, cv=2, n_jobs=2)
+    of_array = search.fit(X).cv_results_["mean_test_score"]
+    of_shards = search.fit(open_shards(shards)).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(of_shards, of_array)
+    assert_array_equal(np.asarray(open_shards(shards)), X)
+
+
+class Counting:
+    """Rows in chunks that are slow to read, like those of h5py."""
+
+    def __init__(self, X, n):
+        self.X, self.shape, self.dtype, self.chunks = X, X.shape, X.dtype, (n, X.shape[1])
+        self.n_read = 0
+
+    def __getitem__(self, key):
+        self.n_read += self.X[key].shape[0]
+        return self.X[key]
+
+
+def test_chunks_are_read_once(monkeypatch):
+    # Catches transform and score that decompress a chunk for every few rows of it.
+    X = data(20_000)
+    sae = small(TopKAutoencoder, n_jobs=1).fit(X[:200])
+    for method in (sae.transform, sae.score):
+        store = Counting(X, 10_000)
+        assert_array_equal(method(store), method(X))
+        assert store.n_read <= 40_000  # two chunks, each once for each of two threads at most
 
 
 @pytest.mark.parametrize("cls", [MatchingPursuitCoder, LassoCoder])
@@ -144,6 +218,8 @@ def test_given_dictionaries_validate_streams(cls):
         ([], ValueError),
         (iter([]), ValueError),
         (iter([np.zeros(3)]), ValueError),
+        (iter([np.zeros((0, 3))]), ValueError),
+        (iter([(np.zeros((5, 3)), np.zeros(5))]), ValueError),
         ({"a": 1}, (TypeError, ValueError)),
         (3, (TypeError, ValueError)),
         (None, (TypeError, ValueError)),

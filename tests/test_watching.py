@@ -127,6 +127,17 @@ def test_scores_and_bars_in_pipelines_and_grid_searches(capfd):
     assert alone.get_logs().data_as_pandas.filter(like="hoyer").notna().all(axis=None)
 
 
+@pytest.mark.parametrize("kind", ["shards", "blocks"])
+def test_callbacks_of_fits_that_read_files(kind, tmp_path):
+    # Catches a path that is scored as if it were rows.
+    X, monitor = data(), ScoringMonitor(scoring=codes_scorer(measures=("hoyer",)))
+    np.save(tmp_path / "0.npy", X)
+    sae = small(TopKAutoencoder).set_callbacks(monitor)
+    sae.fit(str(tmp_path) if kind == "shards" else [X])
+    log = monitor.get_logs().data_as_pandas
+    assert len(log) == 5 and (kind == "blocks" or log["hoyer"].notna().all())
+
+
 # ---------------------------------------------------------------------- verbose
 
 

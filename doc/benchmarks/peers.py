@@ -662,8 +662,8 @@ def train_all(names, given):
         elapsed = time.perf_counter() - begin
         if (repeat + 2) / (repeat + 1) * elapsed > 60 * given.minutes:
             break
-    for (kind, m), runs in results.items():
-        print_training(kind, m, runs, given)
+    for (kind, m), found in results.items():
+        print_training(kind, m, found, given)
 
 
 def job_of(name, m, recipe, n_rows, seed, given):

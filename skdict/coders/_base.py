@@ -21,7 +21,7 @@ from skdict.backend import (
 )
 from skdict.constraints import unit_rows
 from skdict.dictionary_updates import KSVD, MOD, Online
-from skdict.sources import BlocksSource
+from skdict.sources import BlocksSource, is_source
 
 WHOLE_PASSES = 50  # that max_iter="auto" makes where a pass is one update
 LOOK_AT = 1000  # rows, for codes that can only be zero
@@ -166,16 +166,21 @@ class BaseCoder(BaseDictionaryEstimator):
 
     # ------------------------------------------------------------------ a given dictionary
 
-    def _fit_given_dictionary(self, X, source, resume=False):
+    def _fit_given_dictionary(self, X, source, resume=False, saver=None):
         earlier = vars(self).pop("dictionary_", None)
         if self.dictionary is None:
             return False
         name = type(self).__name__
+        if saver is not None:
+            raise ValueError(
+                f"{name}: checkpoint is of no use with a given dictionary, for nothing is trained. "
+                "Leave it out, or fit the dictionary with it."
+            )
         self._state = None
         self._parts(1, 1.0)  # checks parameters that only make sense together
         bias = 0.0
         if hasattr(self.dictionary, "fit"):
-            self.dictionary_ = self._fitted_dictionary(X, earlier, resume)
+            self.dictionary_ = self._fitted_dictionary(X, source, earlier, resume)
             atoms = getattr(self.dictionary_, "components_", None)
             if atoms is None:
                 raise ValueError(
@@ -238,12 +243,14 @@ class BaseCoder(BaseDictionaryEstimator):
             )
         return bias
 
-    def _fitted_dictionary(self, X, earlier, resume):
+    def _fitted_dictionary(self, X, source, earlier, resume):
         if isinstance(self.dictionary, type):
             raise ValueError(
                 f"{type(self).__name__}: dictionary={self.dictionary.__name__} is a class. Pass an "
                 f"estimator, {self.dictionary.__name__}(...)."
             )
+        if not isinstance(self.dictionary, FrozenEstimator):
+            self._check_can_read(X, source)
         if isinstance(self.dictionary, FrozenEstimator) or not resume:
             return clone(self.dictionary).fit(X, None)
         earlier = clone(self.dictionary) if earlier is None else earlier
@@ -254,6 +261,15 @@ class BaseCoder(BaseDictionaryEstimator):
                 "sklearn.frozen.FrozenEstimator."
             )
         return copy.deepcopy(earlier).partial_fit(X)
+
+    def _check_can_read(self, X, source):
+        reads = isinstance(self.dictionary, BaseDictionaryEstimator)
+        if source.once or (is_source(X) and not isinstance(X, np.ndarray) and not reads):
+            why = "which can be read only once" if source.once else "for it reads arrays only"
+            raise ValueError(
+                f"{type(self).__name__}: dictionary={self.dictionary!r} cannot be fitted to X, "
+                f"{why}. Fit it before, and wrap it in sklearn.frozen.FrozenEstimator."
+            )
 
     def _n_components(self):
         if self.n_components == "auto" and self.dictionary is not None:

@@ -86,6 +86,11 @@ def current():
     return _current.get() or Threads()
 
 
+def leave():
+    """Make the present context one outside of :func:`use_threads`, for code of others."""
+    _current.set(None)
+
+
 @contextlib.contextmanager
 def use_threads(n_jobs=None):
     """Let kernels use `n_jobs` threads; within another such block, those of the outer one."""

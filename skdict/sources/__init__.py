@@ -48,6 +48,11 @@ def is_source(X):
     return _is_sliceable(X) or _is_iterable(X)
 
 
+def is_stream(X):
+    """Is X an iterable of blocks, whose rows come one after the other?"""
+    return is_source(X) and not _is_random_access(X)
+
+
 def is_dask(X):
     """Is X a dask array?  Does not import dask."""
     return type(X).__module__.split(".")[0] == "dask" and hasattr(X, "rechunk")
@@ -139,5 +144,6 @@ __all__ = [
     "Shards",
     "is_dask",
     "is_source",
+    "is_stream",
     "open_source",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from skdict.backend import asarray_like, computation_dtype, namespace, take_rows, to_numpy
 from skdict.sources import order as orders
 from skdict.sources.finite import first_not_finite
-from skdict.sources.reading import RandomAccess, copy_rows, not_finite
+from skdict.sources.reading import Chunked, RandomAccess, copy_rows, not_finite
 
 _WINDOW = 1 << 16  # bytes that Linux maps around a page fault, at multiples of it
 _GATHERED = 1024  # rows of joined arrays at a time
@@ -143,7 +143,7 @@ class MemmapRows(RandomAccess):
             )
 
 
-class SliceableRows(RandomAccess):
+class SliceableRows(Chunked):
     """An object that reads slices ``X[a:b]``, such as a dataset of h5py or an array of zarr.
 
     Parameters

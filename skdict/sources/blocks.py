@@ -76,7 +76,7 @@ class BlocksSource:
                     yield rows, orders.skip(order.places(i, rows.shape[0]), skip)
                 i, n_skipped = i + 1, n_skipped + skip
 
-        return read_ahead(read)
+        return read_ahead(read, wait=False)
 
     def first(self, order, n):
         reader, buffers, parts, n_left = self._reader(), [], [], n
@@ -87,6 +87,8 @@ class BlocksSource:
             n_left -= parts[-1].shape[0]
         for rows in reversed(buffers):
             reader.put_back(rows)
+        if not parts:
+            raise ValueError(f"{self.estimator}: X has no rows. Give blocks that have some.")
         return np.concatenate(parts)
 
     def held_out(self, fraction, most, random):
@@ -203,9 +205,15 @@ class _Reader:
             block = to_numpy(block)
             dtype = dtype_of_rows(block.dtype, name)
         except (TypeError, ValueError, AttributeError, BufferError) as error:
-            raise ValueError(f"{name} is no array of real numbers ({error}).") from error
+            raise ValueError(
+                f"{name} is no array of real numbers ({error}). Where each item also has targets, "
+                "pass (rows for rows, *_ in X)."
+            ) from error
         if block.ndim != 2 or not block.shape[1]:
-            raise ValueError(f"{name} has shape {block.shape}; (n, n_features) is needed.")
+            raise ValueError(
+                f"{name} has shape {block.shape}; (n, n_features) is needed. Where each item is a "
+                "tuple of arrays, pass (rows for rows, *_ in X)."
+            )
         width = self._n_features = self._n_features or block.shape[1]
         if block.shape[1] != width:
             raise ValueError(f"{name} has {block.shape[1]} features, but block 0 has {width}.")

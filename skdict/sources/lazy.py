@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from skdict.backend import to_numpy
-from skdict.sources.reading import RandomAccess, copy_rows
+from skdict.sources.reading import Chunked, copy_rows
 
 
-class DaskRows(RandomAccess):
+class DaskRows(Chunked):
     """A dask array; its chunks of rows are the blocks, each computed once per pass.
 
     Blocks that are mixed are computed together, on the thread that reads ahead. Chunks of unknown

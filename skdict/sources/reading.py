@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from skdict.backend import asarray_like, computation_dtype, take_rows
+from skdict.kernels import threads
 from skdict.sources import order as orders
 from skdict.sources.finite import first_not_finite
 
@@ -85,16 +86,22 @@ class RandomAccess:
         """Rows by slice, number, mask or array of numbers, as a new array."""
         if isinstance(key, tuple):
             key, columns = key if len(key) == 2 else (key[0], None)
-            if columns != slice(None):
+            if columns is not Ellipsis and columns != slice(None):
                 raise IndexError(f"{self.estimator}: only whole rows can be read, as X[a:b, :].")
         if isinstance(key, slice):
             start, stop, step = key.indices(self.n_rows)
             if step == 1:
-                return self._read([(start, max(start, stop))])
+                return self._slice(start, max(start, stop))
             key = np.arange(start, stop, step)
         rows = np.arange(self.n_rows)[key]
         sorted_rows, places = np.unique(rows, return_inverse=True)
         return self.take(sorted_rows)[places.reshape(rows.shape)]
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def _slice(self, start, stop):
+        return self._read([(start, stop)])
 
     def _read(self, ranges, stopped=None):
         """Rows of some ranges, one after the other; checked for NaN and infinity."""
@@ -124,26 +131,58 @@ class RandomAccess:
         return ""
 
 
-def read_ahead(read):
+class Chunked(RandomAccess):
+    """A source whose blocks are read whole: two are kept, for who asks for a few rows at a time."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._lock, self._held = threading.Lock(), {}
+
+    def _slice(self, start, stop):
+        if start == stop or np.diff(self._bounds).max() <= orders.BLOCK:
+            return super()._slice(start, stop)
+        first = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        parts = []
+        for i in range(first, int(np.searchsorted(self._bounds, stop))):
+            begin, end = (int(bound) for bound in self._bounds[i : i + 2])
+            if begin == end:
+                continue
+            parts.append(self._block(i, begin, end)[max(start, begin) - begin : stop - begin])
+        return np.concatenate(parts)
+
+    def _block(self, i, begin, end):
+        with self._lock:
+            if i not in self._held:
+                for old in list(self._held)[:-1]:
+                    del self._held[old]
+                self._held[i] = self._read([(begin, end)])
+            return self._held[i]
+
+
+def read_ahead(read, wait=True):
     """Yield what an iterator yields; a thread asks it for the next item while one is used.
 
     ``read(stopped)`` returns the iterator. Once the Event `stopped` is set nobody waits for items
-    any more, and it may raise what it likes.
+    any more, and it may raise what it likes. With `wait` the thread has ended when this generator
+    has; not so where nobody knows how long the iterator takes.
     """
     stopped = threading.Event()
     pool = ThreadPoolExecutor(1, "skdict-read-ahead")
     items, end = read(stopped), object()
+    # In the caller's context, where a dask client may be the current one; but not with its threads
+    # and their buffers: what yields the items may itself fit and transform.
+    context = contextvars.copy_context()
+    context.run(threads.leave)
     try:
-        item = next(items, end)
+        item = context.run(next, items, end)
         while item is not end:
-            # In the caller's context: there a dask client may be the current one.
-            future = pool.submit(contextvars.copy_context().run, next, items, end)
+            future = pool.submit(context.run, next, items, end)
             yield item
             item = None  # gives its memory back before there is more
             item = future.result()
     finally:
         stopped.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def check_wanted(stopped):

@@ -118,7 +118,10 @@ def _files(paths, estimator):
     """Paths of files for a path, folder or pattern, or a list of such."""
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
-    files = [file for path in paths for file in _matching(os.fspath(path), estimator)]
+    files = []
+    for path in paths:  # absolute, for the working directory may change before they are read
+        path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        files += _matching(path, estimator)
     if not files:
         raise ValueError(f"{estimator}: the list of paths is empty. Give one file or more.")
     return files
@@ -127,12 +130,14 @@ def _files(paths, estimator):
 def _matching(path, estimator):
     if os.path.isdir(path):
         found = sorted(
-            os.path.join(path, name) for name in os.listdir(path) if name.endswith(_SUFFIXES)
+            os.path.join(path, name)
+            for name in os.listdir(path)
+            if name.endswith(_SUFFIXES) and not name.startswith(".")
         )
     elif os.path.exists(path):
         found = [path]
     else:
-        found = sorted(glob.glob(path))
+        found = sorted(glob.glob(path, recursive=True))
     if not found:
         what = "no file matches" if glob.has_magic(path) else "no such file or folder:"
         what = "no .npy or .safetensors files in" if os.path.isdir(path) else what

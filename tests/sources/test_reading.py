@@ -18,6 +18,9 @@ def readers():
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     yield
+    end = time.monotonic() + 5
+    while readers() and time.monotonic() < end:
+        time.sleep(0.01)
     assert not readers()
 
 
@@ -43,7 +46,8 @@ def test_the_thread_ends(kind, end, tmp_path, monkeypatch):
         assert len(list(chunks)) >= 6
     elif end == "closed":
         chunks.close()
-        assert not readers()
+        # Nobody knows how long a block of an iterable takes, so nobody waits for it.
+        assert kind == "blocks" or not readers()
     del chunks
 
 

@@ -49,7 +49,7 @@ def test_files_folders_and_patterns(folder, monkeypatch):
     for paths in (folder, str(folder), folder / "*.npy", [a, b], (folder / "a*", b)):
         shards = open_shards(paths)
         assert shards.paths == [a, b]
-    assert open_shards(["b.npy", "a.npy"]).paths == ["b.npy", "a.npy"]
+    assert open_shards(["b.npy", "a.npy"]).paths == [b, a]
     assert open_source("?.npy", "Test").n_rows == 20
 
 
