@@ -98,7 +98,7 @@ def cluster():
         print(f"  {link}; workers: " + " ".join(f"{w:>6}" for w in WORKERS))
         for local in LOCAL_STEPS:
             work = local * step
-            shares = [work / (work + 2 * weights() * w / rate) for w in WORKERS]
+            shares = [work / (work + 2 * weights() * (w - 1) / rate) for w in WORKERS]
             print(f"    {local:5} local steps     " + " ".join(f"{s:6.0%}" for s in shares))
 
 
