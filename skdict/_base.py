@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdict import codes, encoding
 from skdict._fitting import FittingMixin
-from skdict._lazy import transform_blocks
+from skdict._lazy import decode_blocks, transform_blocks
 from skdict._sklearn import as_configured, output_config
 from skdict._validation import check_codes, refuse_streams, rows_of
 from skdict.kernels.threads import use_threads
@@ -87,12 +87,15 @@ class BaseDictionaryEstimator(
         Parameters
         ----------
         Z : array or sparse matrix of shape (n_samples, n_components)
+            Or a dask array of such blocks, which gives a dask array.
 
         Returns
         -------
         X_hat : array of shape (n_samples, n_features)
         """
         check_is_fitted(self)
+        if is_dask(Z):
+            return decode_blocks(self, Z)
         Z = check_codes(self, Z)
         if sp.issparse(Z):
             return Z @ self.components_ + self.decoder_bias_

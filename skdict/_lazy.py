@@ -1,4 +1,4 @@
-"""`transform` of a dask array: another one, of which nothing is computed yet."""
+"""Encoding and decoding dask arrays: others, of which nothing is computed yet."""
 
 import copy
 
@@ -23,6 +23,26 @@ def transform_blocks(estimator, X):
     model = dask.delayed(_model(estimator), pure=True, traverse=False)
     chunks = X.chunks[0], (D.shape[0],)
     return X.map_blocks(_codes, dtype=D.dtype, chunks=chunks, meta=empty, model=model, empty=empty)
+
+
+def decode_blocks(estimator, Z):
+    """What codes, a dask array, stand for, block by block of rows, as a dask array."""
+    import dask
+
+    D = estimator.components_
+    if Z.ndim != 2 or Z.shape[1] != D.shape[0]:
+        raise ValueError(
+            f"{type(estimator).__name__}: codes have shape {tuple(Z.shape)}, but (n_samples, "
+            f"{D.shape[0]}) is needed. Pass what transform returns."
+        )
+    Z = Z.rechunk({1: -1}) if len(Z.chunks[1]) > 1 else Z
+    model = dask.delayed(_model(estimator), pure=True, traverse=False)
+    chunks, meta = (Z.chunks[0], (D.shape[1],)), np.zeros((0, D.shape[1]), dtype=D.dtype)
+    return Z.map_blocks(_decoded, dtype=D.dtype, chunks=chunks, meta=meta, model=model)
+
+
+def _decoded(block, model):
+    return model.inverse_transform(block)
 
 
 def _checked(estimator, X):

@@ -33,12 +33,14 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
         `max_iter` "auto" makes as many passes as ``fit`` does. `early_stopping`,
         `max_no_improvement` and callbacks are not available, `verbose` shows nothing.
     X : dask.array.Array of shape (n_samples, n_features)
-        Blocks of rows stay where they lie if X is persisted. Else they are computed once, spread
-        evenly over the workers, and held there until the end. Fewer blocks than workers are split.
+        Blocks of rows stay where they lie if X is persisted, and workers without any do nothing.
+        Else they are computed once, spread evenly over the workers, and held there until the end;
+        fewer blocks than workers are split.
     local_steps : int, default=100
         Most steps of a worker between two averages. The steps are spread evenly over the rounds.
         The more, the less is sent; there should be ten rounds or more, for parameters that have
-        grown apart do not average well (measured in the user guide).
+        grown apart do not average well (measured in the user guide). Workers finish a round that
+        they have begun even if this function is interrupted; ``client.restart()`` ends it.
     client : distributed.Client, default=None
         None: the current one.
     workers : list of str, default=None
@@ -102,7 +104,7 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
     with estimator._all_or_nothing(), use_threads(estimator.n_jobs), client.as_current():
         source = open_X(estimator, X, reset=True, method="fit")
         estimator._state = None
-        workers, threads = workers_of(client, workers)
+        workers, threads = workers_of(client, workers, source.estimator)
         with shares_of(client, source.array, workers, source.estimator) as (shares, array):
             _fit(estimator, DaskRows(array, source.estimator), shares, local_steps, client, threads)
     return estimator
@@ -110,8 +112,12 @@ def fit(estimator, X, *, local_steps=100, client=None, workers=None):
 
 def _check(estimator, X, local_steps):
     name = type(estimator).__name__
+    if isinstance(estimator, type):
+        raise TypeError(f"{estimator.__name__} is a class. Pass an estimator, with parentheses.")
     if not isinstance(estimator, BaseDictionaryEstimator):
         raise TypeError(f"{name} is no estimator of skdict. Pass one, such as TopKAutoencoder().")
+    if hasattr(X, "to_dask_array"):
+        raise TypeError(f"{name}: X is a data frame. Pass X.to_dask_array(lengths=True).")
     if not is_dask(X):
         raise TypeError(
             f"{name}: X is a {type(X).__name__}, but a dask array is needed. Wrap it by "
@@ -158,7 +164,12 @@ def _client(client):
                 "address of a scheduler or, for workers on this machine, without."
             ) from error
     if not isinstance(client, distributed.Client) or client.asynchronous:
-        raise TypeError(f"client={client!r} is not a distributed.Client that blocks. Pass one.")
+        raise TypeError(
+            f"client={client!r} is not a distributed.Client that blocks. Pass one, such as "
+            "cluster.get_client()."
+        )
+    if client.status != "running":
+        raise ValueError(f"client={client!r} is {client.status}. Make a new one.")
     return client
 
 
@@ -238,7 +249,7 @@ class _Cluster:
         for i, share in enumerate(self.shares):
             self.states[i] = self._submit(
                 share.address, rounds.run_round, self.states[i], shared, n_steps[i], self.plans[i],
-                self.recipe, share.begins, self.threads[share.address], *share.blocks,
+                self.recipe, share.begins, share.n_rows, self.threads[share.address], *share.blocks,
             )  # fmt: skip
             # The second of what it returns, there: the moments are not to travel.
             results.append(self._submit(share.address, operator.itemgetter(1), self.states[i]))

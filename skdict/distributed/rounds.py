@@ -53,7 +53,7 @@ class Shared(NamedTuple):
     news: News | None = None
 
 
-def run_round(before, shared, n_steps, plan, recipe, begins, n_threads, *blocks):
+def run_round(before, shared, n_steps, plan, recipe, begins, n_rows, n_threads, *blocks):
     """Steps on the blocks of one share, from the parameters of all.
 
     `before` is what this returned in the round before, first of all ``(state, None)`` with a state
@@ -61,6 +61,11 @@ def run_round(before, shared, n_steps, plan, recipe, begins, n_threads, *blocks)
     """
     state = _continued(before[0], shared)
     source = JoinedRows(blocks, recipe.dtype, recipe.estimator, begins)
+    if source.n_rows != n_rows:
+        raise ValueError(
+            f"{recipe.estimator}: chunks of X have {source.n_rows} rows where {n_rows} were "
+            "announced. Call X.compute_chunk_sizes(), or tell map_blocks the chunks."
+        )
     feed, parts = training.Feed(source, recipe.shuffle), (recipe.encoder, recipe.terms)
     epochs, made = [], []
     with contextlib.ExitStack() as stack:

@@ -1,6 +1,7 @@
 """Which worker of a dask cluster gets which rows, and waiting for what it makes of them."""
 
 import contextlib
+import warnings
 from concurrent.futures import CancelledError
 from typing import NamedTuple
 
@@ -16,16 +17,21 @@ class Share(NamedTuple):
     n_rows: int
 
 
-def workers_of(client, wanted):
+def workers_of(client, wanted, name):
     """Addresses, and the number of threads of each worker."""
+    if not (wanted is None or isinstance(wanted, list | tuple | set)):
+        raise TypeError(f"{name}: workers={wanted!r} is no list of addresses. Give one, or None.")
     threads = client.nthreads()
     if not threads:
-        raise ValueError("The cluster has no workers. Add some, or client.wait_for_workers(1).")
+        raise ValueError(
+            f"{name}: the cluster has no workers. Add some, or client.wait_for_workers(1)."
+        )
     wanted = sorted(threads) if wanted is None else list(wanted)
     missing = sorted(set(wanted) - set(threads))
     if missing or not wanted:
         raise ValueError(
-            f"workers={wanted!r} must name workers of the cluster, which are {sorted(threads)}."
+            f"{name}: workers={wanted!r} must name workers of the cluster, which are "
+            f"{sorted(threads)}."
         )
     return wanted, threads
 
@@ -33,14 +39,15 @@ def workers_of(client, wanted):
 @contextlib.contextmanager
 def shares_of(client, X, workers, name):
     """A :class:`Share` for each worker that gets rows, and X made of their blocks."""
-    from distributed import futures_of, wait
+    from distributed import futures_of
 
     held = {future.key: future for future in futures_of(X)}
     if all(key in held for key in _keys(X)):
         futures, made = [held[key] for key in _keys(X)], []
-        wait(futures)
+        _wait(client, futures, workers, name)
         homes = client.who_has(futures)
         chosen = spread(X.chunks[0], workers, [homes.get(key, ()) for key in _keys(X)])
+        _warn_if_idle(chosen, name)
     else:
         if sum(size > 0 for size in X.chunks[0]) < len(workers):
             X = X.rechunk({0: -(-X.shape[0] // len(workers))})
@@ -55,6 +62,17 @@ def shares_of(client, X, workers, name):
     finally:
         for future in made:
             future.release()  # not held by frames of an error
+
+
+def _warn_if_idle(chosen, name):
+    busy = sum(bool(blocks) for blocks in chosen)
+    if busy < len(chosen):
+        warnings.warn(
+            f"{name}: X is persisted, and {busy} of {len(chosen)} workers have rows of it; the "
+            "others do nothing. Call client.rebalance(), or make smaller chunks.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def spread(sizes, workers, homes=None):
@@ -120,11 +138,16 @@ def _wait(client, futures, addresses, name):
         except (TimeoutError, CancelledError) as error:
             _check_here(client, addresses, name, error)
             if isinstance(error, CancelledError):
-                raise
+                raise RuntimeError(
+                    f"{name}: blocks of X are lost ({error}). The cluster was restarted, or X is "
+                    "persisted on another one. Make X again."
+                ) from error
 
 
 def _check_here(client, addresses, name, error):
     # Waiting might not end: what must run on a worker that is gone is never run.
+    if client.status != "running":
+        raise RuntimeError(f"{name}: the client was closed while it trained.") from error
     here = client.nthreads()
     for address in addresses:
         if address not in here:

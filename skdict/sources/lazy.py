@@ -26,6 +26,8 @@ class DaskRows(Chunked):
         X with known chunks of rows, and all columns in one.
     """
 
+    always_whole = True
+
     def __init__(self, X, estimator):
         if any(math.isnan(n) for n in X.shape):
             X = X.copy().compute_chunk_sizes()  # a copy, for it changes the array
@@ -37,6 +39,12 @@ class DaskRows(Chunked):
 
     def _read(self, ranges, stopped=None):
         out = self._converted(self._lazy(ranges).compute())
+        announced = sum(stop - start for start, stop in ranges)
+        if out.shape[0] != announced:
+            raise ValueError(
+                f"{self.estimator}: chunks of X have {out.shape[0]} rows where {announced} were "
+                "announced. Call X.compute_chunk_sizes(), or tell map_blocks the chunks."
+            )
         first = 0
         for start, stop in ranges:
             self._check(out[first : first + stop - start], start)
@@ -55,6 +63,11 @@ class DaskRows(Chunked):
         ]
 
     def _converted(self, rows):
+        if hasattr(rows, "tocsr"):
+            raise TypeError(
+                f"{self.estimator}: chunks of X are sparse. Make them dense, for instance by "
+                "X.map_blocks(lambda rows: rows.toarray())."
+            )
         rows = to_numpy(rows)
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise ValueError(

@@ -132,14 +132,20 @@ class RandomAccess:
 
 
 class Chunked(RandomAccess):
-    """A source whose blocks are read whole: two are kept, for who asks for a few rows at a time."""
+    """A source whose blocks are read whole: two are kept, for who asks for a few rows at a time.
+
+    Small blocks are so only if they are `always_whole`.
+    """
+
+    always_whole = False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._lock, self._held = threading.Lock(), {}
 
     def _slice(self, start, stop):
-        if start == stop or np.diff(self._bounds).max() <= orders.BLOCK:
+        whole = self.always_whole or np.diff(self._bounds).max() > orders.BLOCK
+        if start == stop or not whole:
             return super()._slice(start, stop)
         first = int(np.searchsorted(self._bounds, start, side="right")) - 1
         parts = []

@@ -297,7 +297,7 @@ class Unfinished:
 
 class ClientOf:
     def __init__(self, *workers):
-        self.workers = workers
+        self.workers, self.status = workers, "running"
 
     def nthreads(self):
         return dict.fromkeys(self.workers, 1)
@@ -310,6 +310,10 @@ def test_a_worker_that_leaves(error):
         result_of(ClientOf("tcp://here"), Unfinished(error), ["tcp://here", "tcp://gone"], "Test")
     with pytest.raises(OSError):
         result_of(ClientOf("tcp://here"), Unfinished(OSError()), ["tcp://here"], "Test")
+    closed = ClientOf("tcp://here")
+    closed.status = "closed"
+    with pytest.raises(RuntimeError, match="Test: the client was closed"):
+        result_of(closed, Unfinished(error), ["tcp://here"], "Test")
 
 
 def test_errors_of_parameters(client, monkeypatch):
@@ -350,3 +354,75 @@ def test_blocks_go_where_they_lie_or_evenly():
     assert spread([30, 10, 10, 10, 10], "ab") == [[0, 4], [1, 2, 3]]
     assert spread([10, 10, 10], "ab", ["b", "b", "ab"]) == [[2], [0, 1]]
     assert spread([10, 10], "ab", ["", "c"]) == [[0], [1]]
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:30], lambda b: np.concatenate([b, b])])
+def test_blocks_of_other_sizes_than_announced(client, change):
+    # Catches rows that are left out or taken twice without a word.
+    other = blocks().map_blocks(change, dtype=X.dtype)
+    for shuffle in (False, True):
+        with pytest.raises(ValueError, match=r"TopKAutoencoder: chunks of X have .*compute_chunk"):
+            small(TopKAutoencoder, shuffle=shuffle).fit(other)
+    with pytest.raises(ValueError, match=r"TopKAutoencoder: chunks of X have .*announced"):
+        skdict.distributed.fit(small(TopKAutoencoder), other, client=client)
+    with pytest.raises(TypeError, match=r"TopKAutoencoder: chunks of X are sparse.*dense"):
+        small(TopKAutoencoder).fit(blocks().map_blocks(sp.csr_array))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_codes_can_be_decoded_lazily(sparse):
+    # Catches a round trip that ends half way.
+    sae = small(TopKAutoencoder, sparse_output=sparse).fit(X)
+    decoded = sae.inverse_transform(sae.transform(blocks()))
+    assert isinstance(decoded, da.Array) and decoded.chunks == ((100,) * 4, (6,))
+    assert_allclose(decoded.compute(scheduler="sync"), sae.inverse_transform(sae.transform(X)))
+    with pytest.raises(ValueError, match=r"TopKAutoencoder: codes have shape \(400, 6\)"):
+        sae.inverse_transform(blocks())
+
+
+def test_blocks_of_any_size_are_computed_once_by_score():
+    # Catches a chunk that is computed again for every few rows of it.
+    computed = []
+
+    def noted(block, block_info=None):
+        computed.append(block_info[0]["chunk-location"])
+        return block
+
+    sae = small(TopKAutoencoder).fit(X)
+    for rows in (37, 300):
+        lazy = blocks(rows).map_blocks(noted, dtype=X.dtype, meta=np.empty((0, 6)))
+        computed.clear()
+        assert sae.score(lazy) == sae.score(X)
+        assert len(computed) == len(set(computed)) == -(-400 // rows)
+
+
+def test_workers_without_rows_are_told_of(client):
+    # Catches half a cluster that does nothing.
+    persisted = client.persist(blocks(400))
+    with pytest.warns(UserWarning, match=r"1 of 2 workers have rows.*rebalance") as seen:
+        skdict.distributed.fit(small(TopKAutoencoder, dead_after=10_000), persisted, client=client)
+    assert len(seen) == 1 and seen[0].filename == __file__
+
+
+def test_closed_clients(client):
+    # Catches errors from the depths of a client that is gone.
+    closed = distributed.Client(client.cluster.scheduler_address)
+    closed.close()
+    with pytest.raises(ValueError, match=r"is closed\. Make a new one"):
+        skdict.distributed.fit(small(TopKAutoencoder), blocks(), client=closed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"workers": "tcp://127.0.0.1"}, TypeError, "TopKAutoencoder: workers='tcp.*no list"),
+        ({"workers": 2}, TypeError, "TopKAutoencoder: workers=2 is no list"),
+        ({"estimator": TopKAutoencoder}, TypeError, "TopKAutoencoder is a class"),
+        ({"client": "me"}, TypeError, "cluster.get_client"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(client, changes, error, match):
+    # Catches strings that are taken apart, and classes that are taken for estimators.
+    arguments = {"estimator": small(TopKAutoencoder), "client": client, **changes}
+    with pytest.raises(error, match=match):
+        skdict.distributed.fit(X=blocks(), **arguments)
