@@ -333,7 +333,7 @@ def test_ten_kills(tmp_path):
     while kills < 10:
         process = child(tmp_path / "run")
         process.stdout.readline()
-        time.sleep(random.uniform(0, lasts / 6))
+        time.sleep(random.uniform(0, lasts / 10))
         process.send_signal(signal.SIGKILL)
         output = process.communicate()[0]
         kills += 1
