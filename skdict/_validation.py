@@ -38,13 +38,8 @@ def open_X(estimator, X, *, reset, method, n_samples=None):
     if n_samples is not None:
         n_samples = _number_of(n_samples, name)
     if not is_source(X):
-        source = ArrayRows(check_X(estimator, X, reset=reset, method=method), name)
-        if n_samples not in (None, source.n_rows):
-            raise ValueError(
-                f"{name}: n_samples={n_samples}, but X has {source.n_rows} rows. Leave n_samples "
-                "out; it is for iterables, which cannot tell."
-            )
-        return source
+        X = ArrayRows(check_X(estimator, X, reset=reset, method=method), name)
+        return open_source(X, name, n_samples)
     source = open_source(X, name, n_samples)
     if not reset:
         check_same_place(estimator, source.like, method)

@@ -50,7 +50,8 @@ class Run:
     @classmethod
     def from_tree(cls, tree, source, shuffle, moments_on_device):
         """The run whose `as_tree` this is, with arrays beside ``source.like``."""
-        tree, state = dict(tree), dict(tree["state"])
+        tree = dict(tree)
+        state = dict(tree.pop("state"))
         state["random"] = training.generator_from(state["random"])
         state["steps"] = [training.Step(*row.tolist()) for row in _rows(state["steps"])]
         for name in ("params", "center", *(["optimizer"] if moments_on_device else [])):
@@ -59,7 +60,7 @@ class Run:
         vars(plan).update(tree.pop("plan"))
         feed = training.Feed(source, shuffle, tree.pop("held_out"))
         epochs = [_epoch(row.tolist()) for row in _rows(tree.pop("epochs"))]
-        return cls(training.TrainState(**state), feed, plan, epochs, **_own(tree))
+        return cls(training.TrainState(**state), feed, plan, epochs, **tree)
 
 
 def _table(tuples):
@@ -68,10 +69,6 @@ def _table(tuples):
 
 def _rows(table):
     return table if table.size else ()
-
-
-def _own(tree):
-    return {name: value for name, value in tree.items() if name != "state"}
 
 
 def _epoch(values):
