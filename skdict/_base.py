@@ -1,14 +1,17 @@
 """The scikit-learn shell around encoders, terms and the training loop."""
 
+import contextlib
+
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skdict import codes, encoding
+from skdict import codes, devices, encoding, runs
 from skdict._fitting import FittingMixin
 from skdict._lazy import decode_blocks, transform_blocks
 from skdict._sklearn import as_configured, output_config
-from skdict._validation import check_codes, refuse_streams, rows_of
+from skdict._validation import arrived, check_codes, refuse_streams, rows_of
+from skdict.backend import as_torch, current_device_of, is_torch_array, native
 from skdict.kernels.threads import use_threads
 from skdict.sources import is_dask
 
@@ -57,13 +60,14 @@ class BaseDictionaryEstimator(
         self._check_container()
         if is_dask(X):
             return transform_blocks(self, X)
-        with use_threads(self.n_jobs) as threads:
+        arriving = arrived(self, X, "transform")
+        with use_threads(self.n_jobs) as threads, arriving as (X, returned):
             X = rows_of(self, X, method="transform")
-            params, encoder = self._inference(X.shape[0])
-            encoder = encoder if prepare is None else prepare(encoder, X.shape[0])
-            if not self.sparse_output:
-                return encoding.encode(X, params, encoder, threads)
-            parts = encoding.encode_sparse(X, params, encoder, threads)
+            with self._inference(X) as (params, encoder):
+                encoder = encoder if prepare is None else prepare(encoder, X.shape[0])
+                if not self.sparse_output:
+                    return returned(encoding.encode(X, params, encoder, threads))
+                parts = encoding.encode_sparse(X, params, encoder, threads)
             shape = (X.shape[0], self.components_.shape[0])
             return as_configured(sp.csr_array(parts, shape=shape))
 
@@ -75,11 +79,15 @@ class BaseDictionaryEstimator(
                 "sparse_output=False, or disable it with set_output(transform='default')."
             )
 
-    def _inference(self, n_samples):
-        """Parameters and encoder for `transform`, in the units of X."""
+    @contextlib.contextmanager
+    def _inference(self, X):
+        """Context with parameters and encoder for X, in its units, on the device it visits."""
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        params = self._fitted_params()
-        return params, encoder.for_inference(params, n_samples)
+        place = devices.visited(X[:0, :], self.device, type(self).__name__)
+        with place or contextlib.nullcontext():
+            like = native(self.components_)[:0, :]
+            params = self._fitted_params(place and devices.on_device(like, place))
+            yield params, encoder.for_inference(params, X.shape[0])
 
     def inverse_transform(self, Z):
         """Decode codes: ``Z @ components_ + decoder_bias_``.
@@ -96,11 +104,16 @@ class BaseDictionaryEstimator(
         check_is_fitted(self)
         if is_dask(Z):
             return decode_blocks(self, Z)
-        Z = check_codes(self, Z)
-        if sp.issparse(Z):
-            return Z @ self.components_ + self.decoder_bias_
-        with use_threads(self.n_jobs):
-            return codes.decode(Z, self.components_) + self.decoder_bias_
+        arriving = arrived(self, Z, "inverse_transform")
+        with use_threads(self.n_jobs), arriving as (Z, returned):
+            params = self._fitted_params()
+            D, bias = params["components"], params["decoder_bias"]
+            if sp.issparse(Z) and is_torch_array(self.components_):
+                returned = as_torch
+            with current_device_of(D):
+                Z = check_codes(self, Z, D)
+                X_hat = Z @ D if sp.issparse(Z) else codes.decode(Z, D)
+                return returned(X_hat + bias)
 
     def score(self, X, y=None):
         """Explained variance of the reconstruction of X.
@@ -120,11 +133,19 @@ class BaseDictionaryEstimator(
             One is best; NaN where X is constant.
         """
         check_is_fitted(self)
-        with use_threads(self.n_jobs):
+        with use_threads(self.n_jobs), arrived(self, X, "score") as (X, _):
             X = rows_of(self, X, method="score")
-            return encoding.explained_variance(X, *self._inference(X.shape[0]))
+            with self._inference(X) as parts:
+                return encoding.explained_variance(X, *parts)
 
     # ------------------------------------------------------------------ scikit-learn
+
+    def __getstate__(self):
+        # What visits a GPU in training is not to be needed where a pickle is opened.
+        attributes = super().__getstate__()
+        if getattr(attributes.get("_state"), "visiting", False):
+            attributes = {**attributes, "_state": runs.on_host(attributes["_state"])}
+        return attributes
 
     @property
     def _n_features_out(self):

@@ -7,7 +7,7 @@ import numpy as np
 from skdict.backend import to_numpy
 
 LOOKED_AT = 512  # rows, by which a checkpoint knows its data
-NOT_OF_TRAINING = {"n_jobs", "verbose", "sparse_output", "warm_start"}
+NOT_OF_TRAINING = {"n_jobs", "verbose", "sparse_output", "warm_start", "device"}
 
 
 def configuration(estimator, source):

@@ -10,12 +10,20 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skdict import runs, training
+from skdict import devices, runs, training
 from skdict._callbacks import PassTasks
 from skdict._configuration import configuration
 from skdict._sklearn import Integral, Interval, Real, StrOptions, fit_context
-from skdict._validation import open_X
-from skdict.backend import asarray_like, generator, to_numpy
+from skdict._validation import arrived, open_X
+from skdict.backend import (
+    as_torch,
+    asarray_like,
+    device,
+    generator,
+    is_gpu,
+    native,
+    to_numpy,
+)
 from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
 from skdict.progress import Progress
@@ -55,6 +63,8 @@ class FittingMixin(CallbackSupportMixin):
         ],
         "verbose": ["verbose"],
         "sparse_output": ["boolean"],
+        "device": [str, None],
+        "precision": [StrOptions({"highest", "tf32", "bf16"})],
     }
     # The one method of a shell, `_parts(n_components, unit)`, returns an encoder and terms. It may
     # read the parameters and `n_features_in_`; `unit` is the size in X of one unit of the data that
@@ -115,12 +125,19 @@ class FittingMixin(CallbackSupportMixin):
         """
         keeping, saver = saving(checkpoint, checkpoint_every, resume, type(self).__name__), None
         try:
-            with self._all_or_nothing(), use_threads(self.n_jobs), keeping as saver:
+            with (
+                self._all_or_nothing(),
+                use_threads(self.n_jobs),
+                devices.arrived(X) as (X, returned),
+                keeping as saver,
+            ):
                 source = open_X(self, X, reset=True, method="fit", n_samples=n_samples)
                 data = _of_callbacks(X, y, source)
-                given = self._fit_given_dictionary(X, source, saver=saver)
-                context = None if given else self._fit_from_data(source, saver, data)
+                with self._on_device(source) as place:
+                    given = self._fit_given_dictionary(X, source, saver=saver)
+                    context = None if given else self._fit_from_data(source, place, saver, data)
                 self._end_callbacks(context, data)
+                self._return_fitted(returned)
         finally:
             if saver is not None:
                 saver.pass_on()
@@ -144,20 +161,59 @@ class FittingMixin(CallbackSupportMixin):
         self
         """
         fresh = not hasattr(self, "components_")
-        with self._all_or_nothing() as before, use_threads(self.n_jobs):
+        with (
+            self._all_or_nothing() as before,
+            use_threads(self.n_jobs),
+            arrived(self, X, "fit" if fresh else "partial_fit") as (X, returned),
+        ):
             source = open_X(self, X, reset=fresh, method="partial_fit")
-            if not self._fit_given_dictionary(X, source, resume=True):
-                state = self._resume(source, fresh)
-                before.pop("_state", None)  # from here on it changes: no way back to it
-                self._partial_fit_from_data(source, state, fresh)
+            with self._on_device(source) as place:
+                if not self._fit_given_dictionary(X, source, resume=True):
+                    source.like = _placed(source.like, place)
+                    state = self._resume(source, fresh)
+                    state.visiting = place is not None
+                    before.pop("_state", None)  # from here on it changes: no way back to it
+                    self._partial_fit_from_data(source, state, fresh)
+            self._return_fitted(returned)
         return self
+
+    @contextlib.contextmanager
+    def _on_device(self, source):
+        """Context in which the device that rows visit is the current one; it, or None."""
+        name, like = type(self).__name__, source.like
+        place = devices.visited(like, self.device, name)
+        on_gpu = place or (device(like) if is_gpu(like) else None)
+        if on_gpu is None:
+            yield None
+            return
+        resident = 0 if place or source.n_rows is None else source.n_rows * source.n_features
+        resident *= np.dtype(source.dtype).itemsize
+
+        def needed(n):
+            k, m = getattr(self, "k", None), self._n_components()
+            itemsize = np.dtype(like.dtype).itemsize
+            return devices.bytes_of_step(n, source.n_features, m, itemsize, k)
+
+        n_rows = min(self.batch_size, source.n_rows or self.batch_size)
+        with on_gpu, devices.explaining_memory(name, on_gpu, n_rows, needed, resident):
+            yield place
+
+    def _return_fitted(self, returned):
+        """Let fitted arrays leave as X came."""
+        if returned is not as_torch:
+            return
+        for name, value in vars(self).items():
+            native_array = isinstance(value, np.ndarray) or is_gpu(value)
+            if name.endswith("_") and native_array and value.dtype.kind in "fb":
+                setattr(self, name, returned(value))
 
     def _fit_given_dictionary(self, X, source, resume=False, saver=None):
         """Set the fitted attributes without training if there is a dictionary; did it?"""
         return False
 
-    def _fit_from_data(self, source, saver, data):
+    def _fit_from_data(self, source, place, saver, data):
         self._state = None
+        source.like = _placed(source.like, place)
         self._warn_if_clipped()
         self._check_passes(source)
         tree = None
@@ -166,6 +222,7 @@ class FittingMixin(CallbackSupportMixin):
             tree = saver.last()
         if tree is None:
             run, settings, n_passes = self._new_run(source)
+            run.state.visiting = place is not None
         else:
             on_device = self._settings(0.0, 1).dictionary is None
             run = runs.Run.from_tree(tree, source, self.shuffle, on_device)
@@ -248,7 +305,9 @@ class FittingMixin(CallbackSupportMixin):
         else:
             self._check_continues(source)
         state = getattr(self, "_state", None)
-        if state is None:
+        if state is not None:
+            runs.move(state, source.like, self._settings(0.0, source.n_rows).dictionary is None)
+        else:
             random = generator(check_random_state(self.random_state))
             scale = None if fresh else getattr(self, self._scale_attribute, None)
             first = source.first(source.order(None), training.FIRST_ROWS)
@@ -265,8 +324,8 @@ class FittingMixin(CallbackSupportMixin):
         watch = runs.Watch(self._moments, tol=self.tol, patience=self.max_no_improvement)
         self._run(run, encoder, terms, settings, watch)
         # Copies of the matrices, for the state goes on changing them.
-        copies = dataclasses.replace(state, params=runs.copied(state.params))
-        self._set_fitted(copies, run.epochs)
+        params = state.params if state.visiting else runs.copied(state.params)
+        self._set_fitted(dataclasses.replace(state, params=params), run.epochs)
         self.n_iter_, self.n_steps_ = len(run.epochs), state.step
         if earlier is not None:
             history, self.n_iter_ = earlier[0], earlier[1] + len(run.epochs)
@@ -283,9 +342,8 @@ class FittingMixin(CallbackSupportMixin):
         center, scale = self._center(center), held_scale or scale
         if warm:
             params = training.unfold(self._fitted_params(like), center, scale)
-            state = training.start(params, like, random, center, scale)
-            state.silent_for[to_numpy(self.dead_latents_)] = self.dead_after
-            return state
+            silent_for = np.where(to_numpy(self.dead_latents_), self.dead_after, 0)
+            return training.start(params, like, random, center, scale, silent_for)
         n_components = self._n_components()
         encoder, _ = self._parts(n_components, scale)
         atoms = self._first_atoms(first, random, n_components, center)
@@ -316,8 +374,8 @@ class FittingMixin(CallbackSupportMixin):
     def _fitted_params(self, like=None):
         # Where `like` is given: beside it, and in its dtype.
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        names = ["components", "decoder_bias", *encoder.init(self.components_[:1, :])]
-        params = {name: getattr(self, f"{name}_") for name in names}
+        names = ["components", "decoder_bias", *encoder.init(native(self.components_)[:1, :])]
+        params = {name: native(getattr(self, f"{name}_")) for name in names}
         if like is None:
             return params
         return {n: asarray_like(to_numpy(a), like, like.dtype) for n, a in params.items()}
@@ -370,11 +428,13 @@ class FittingMixin(CallbackSupportMixin):
             names = [name for name in names if not name.startswith("validation")]
         history = {name: np.array([getattr(epoch, name) for epoch in epochs]) for name in names}
         dead = asarray_like(state.silent_for >= self.dead_after, state.center)
+        attributes["dead_latents_"] = dead
+        if state.visiting:
+            attributes = {name: to_numpy(array) for name, array in attributes.items()}
         return {
             **attributes,
             "history_": history,
             "loss_curve_": history["loss"].tolist(),
-            "dead_latents_": dead,
             self._scale_attribute: float(state.scale),
         }
 
@@ -441,7 +501,7 @@ class FittingMixin(CallbackSupportMixin):
         if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0 or source.once:
             return
         first = source.first(source.order(None), training.FIRST_ROWS)
-        rows = training.standardise(first, state)
+        rows = training.batch_of([(first, slice(0, first.shape[0]))], state)
         # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal
@@ -456,7 +516,7 @@ class FittingMixin(CallbackSupportMixin):
             )
 
     def _warn_if_many_are_dead(self, run):
-        silent_for = run.state.silent_for
+        silent_for = to_numpy(run.state.silent_for)
         dead, n_components = np.count_nonzero(silent_for >= self.dead_after), silent_for.size
         if dead > MANY_DEAD * n_components and run.epochs and run.epochs[-1].l0 > 0:
             warnings.warn(
@@ -496,6 +556,10 @@ class FittingMixin(CallbackSupportMixin):
         if context is None:  # a given dictionary: nothing was trained
             context = self._begin_callbacks(0, data)
         context.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes={})
+
+
+def _placed(like, place):
+    return like if place is None else devices.on_device(like, place)
 
 
 def _of_callbacks(X, y, source):

@@ -1,12 +1,14 @@
 """Arrays in, at the public edge; below it, everything is trusted."""
 
+import contextlib
 import numbers
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
-from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace
+from skdict import devices
+from skdict.backend import asarray_like, device, is_array_api_obj, is_host, namespace, native
 from skdict.codes import SparseCodes
 from skdict.sources import ArrayRows, is_source, is_stream, open_source
 
@@ -75,12 +77,21 @@ def refuse_streams(estimator, X, method):
         )
 
 
-def check_codes(estimator, Z):
-    """Validated codes for `estimator` to decode, beside its dictionary and in its dtype.
+@contextlib.contextmanager
+def arrived(estimator, X, method):
+    """:func:`skdict.devices.arrived`, but X must be where `estimator` was fitted."""
+    if is_array_api_obj(X) and method != "fit":
+        check_same_place(estimator, X, method, estimator.components_)
+    with devices.arrived(X) as both:
+        yield both
+
+
+def check_codes(estimator, Z, D):
+    """Validated codes for `estimator` to decode, beside its dictionary D and in its dtype.
 
     Sparse codes are CSR for a dictionary on the host and :class:`SparseCodes` elsewhere.
     """
-    name, D = type(estimator).__name__, estimator.components_
+    name = type(estimator).__name__
     if not sp.issparse(Z) and not is_array_api_obj(Z):
         Z = np.asarray(Z)
     if Z.ndim != 2 or Z.shape[1] != D.shape[0]:
@@ -133,10 +144,10 @@ def _check_foreign(estimator, X):
         raise ValueError(f"{name}: Input X contains NaN or infinity. Remove or impute such rows.")
 
 
-def check_same_place(estimator, X, method):
-    """Raise unless X is beside what `estimator` was fitted with."""
+def check_same_place(estimator, X, method, fitted=None):
+    """Raise unless X is beside what `estimator` was fitted with, as skdict computes on both."""
     # The first words are those of scikit-learn, which its array-API checks look for.
-    fitted = estimator.components_
+    fitted = native(estimator.components_) if fitted is None else fitted
     given, wanted = namespace(X), namespace(fitted)
     if given is not wanted or (not is_host(given) and device(X) != device(fitted)):
         raise ValueError(

@@ -4,6 +4,8 @@ Computation follows the data: everything above this module works with the namesp
 arrays it is given, in the vocabulary of the Python array API standard (data-apis.org).
 """
 
+import contextlib
+
 import numpy as np
 from array_api_compat import (
     array_namespace,
@@ -28,6 +30,86 @@ def namespace(*arrays):
 def is_host(xp):
     """Whether `xp` is numpy's namespace, the one that has compiled kernels."""
     return is_numpy_namespace(xp)
+
+
+def is_gpu(array):
+    """Whether `array` is CuPy's, whose kernels run while the host goes on."""
+    return is_cupy_array(array)
+
+
+def current_device_of(array):
+    """Context in which the device of a CuPy array is the current one; nothing for other arrays."""
+    return array.device if is_cupy_array(array) else contextlib.nullcontext()
+
+
+def cuda_device(device, name):
+    """The CuPy device that ``"cuda"`` or ``"cuda:N"`` means, or an error that begins with `name`.
+
+    ``"cuda"`` is the device that is current.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(
+            f"{name}: device={device!r} needs CuPy, which cannot be imported ({error}). Install "
+            "skdict[cuda13] or skdict[cuda12], whichever goes with the driver, or set device=None."
+        ) from error
+    try:
+        n_devices = cupy.cuda.runtime.getDeviceCount()
+    except (cupy.cuda.runtime.CUDARuntimeError, ImportError, RuntimeError) as error:
+        raise RuntimeError(
+            f"{name}: device={device!r}, but no GPU can be used here ({error}). Install the NVIDIA "
+            "driver, or set device=None."
+        ) from error
+    _, _, number = device.partition(":")
+    if number and int(number) >= n_devices:
+        raise ValueError(
+            f"{name}: device={device!r}, but {n_devices} GPUs are visible, which count from 0. "
+            "Choose one of them."
+        )
+    return cupy.cuda.Device(int(number)) if number else cupy.cuda.Device()
+
+
+def empty_on_gpu(shape, dtype, device):
+    """Uninitialised CuPy array on a device."""
+    import cupy
+
+    with device:
+        return cupy.empty(shape, dtype=dtype)
+
+
+def available_bytes(device):
+    """Bytes of a CuPy device that are free or that CuPy holds."""
+    import cupy
+
+    with device:
+        return device.mem_info[0] + cupy.get_default_memory_pool().total_bytes()
+
+
+def native(array):
+    """A torch tensor as the array that skdict computes with, without a copy; others as they are.
+
+    On the CPU that is NumPy's, on a CUDA device CuPy's. NumPy has no bfloat16: such tensors become
+    float32, by a copy. Tensors of other devices stay tensors.
+    """
+    if not is_torch_array(array) or array.device.type not in ("cpu", "cuda"):
+        return array
+    array = array.detach()
+    if str(array.dtype) == "torch.bfloat16":
+        array = array.float()
+    if array.device.type == "cpu":
+        return array.numpy()
+    cuda_device(f"cuda:{array.device.index}", "torch tensor")
+    import cupy
+
+    return cupy.from_dlpack(array)
+
+
+def as_torch(array):
+    """A NumPy or CuPy array as a torch tensor on the same device, without a copy."""
+    import torch
+
+    return torch.from_dlpack(array)
 
 
 def to_numpy(array):
@@ -62,11 +144,25 @@ def take_rows(array, rows):
 
 def add_to_rows(array, rows, values):
     """``array[rows] += values`` in place, for host indices that differ from each other."""
-    if is_host(namespace(array)) or is_cupy_array(array) or is_torch_array(array):
+    if _assigns_by_indices(array):
         array[asarray_like(rows, array)] += values
         return
-    for i, row in enumerate(rows):  # the standard has no assignment by an array of indices
+    for i, row in enumerate(rows):
         array[int(row), ...] += values[i, ...]
+
+
+def set_rows(array, rows, values):
+    """``array[rows] = values`` in place, for host indices and host values."""
+    values = asarray_like(values, array, array.dtype)
+    if _assigns_by_indices(array):
+        array[asarray_like(rows, array)] = values
+        return
+    for i, row in enumerate(rows):
+        array[int(row), ...] = values[i, ...]
+
+
+def _assigns_by_indices(array):  # which the standard does not ask for
+    return is_host(namespace(array)) or is_cupy_array(array) or is_torch_array(array)
 
 
 def computation_dtype(array):
@@ -87,13 +183,22 @@ def generator(random_state):
 
 __all__ = [
     "add_to_rows",
+    "as_torch",
     "asarray_like",
+    "available_bytes",
     "computation_dtype",
+    "cuda_device",
+    "current_device_of",
     "device",
+    "empty_on_gpu",
     "generator",
     "is_array_api_obj",
+    "is_gpu",
     "is_host",
+    "is_torch_array",
     "namespace",
+    "native",
+    "set_rows",
     "take_rows",
     "to_numpy",
 ]

@@ -11,9 +11,10 @@ import functools
 
 import numpy as np
 
-from skdict.backend import asarray_like, namespace, to_numpy
+from skdict.backend import asarray_like, is_gpu, namespace, to_numpy
 from skdict.kernels import products
 from skdict.kernels.dense import matmul
+from skdict.kernels.products_reference import nonzeros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +113,16 @@ def per_component(Z, vector):
 
 
 def n_fired(Z):
-    """Host array (n_components,): in how many samples is the latent's code not zero?
+    """Integers (n_components,): in how many samples is the latent's code not zero?
 
-    A stored zero did not fire.
+    A stored zero did not fire. On the host, but for codes on a GPU there too.
     """
+    if is_gpu(entries(Z)):
+        xp = namespace(entries(Z))
+        if not isinstance(Z, SparseCodes):
+            return xp.count_nonzero(Z, axis=0)
+        fired = xp.astype(Z.values != 0, Z.values.dtype)
+        return xp.astype(column_sum(Z.with_values(fired)), xp.int64)
     if isinstance(Z, SparseCodes):
         fired = to_numpy(Z.indices)[to_numpy(Z.values) != 0]
         return np.bincount(fired, minlength=Z.n_components)
@@ -131,12 +138,26 @@ def to_dense(Z):
 
 def to_csr(Z):
     """Host CSR triple without stored zeros: values, int32 indices, indptr."""
-    if not isinstance(Z, SparseCodes):
+    if not isinstance(Z, SparseCodes) and not is_gpu(Z):
         Z = to_numpy(Z)
         rows, indices = np.nonzero(Z)
         indptr = np.searchsorted(rows, np.arange(Z.shape[0] + 1))
         return Z[rows, indices], indices.astype(np.int32), indptr
-    values, indices, indptr = to_numpy(Z.values), to_numpy(Z.indices), to_numpy(Z.indptr)
+    return without_zeros(*(to_numpy(array) for array in csr_arrays(Z)))
+
+
+def csr_arrays(Z):
+    """Values, indices and indptr of codes, where they are; zeros may be stored."""
+    indptr, indices, values = _triple(Z) if isinstance(Z, SparseCodes) else nonzeros(Z)
+    return values, indices, indptr
+
+
+def _triple(Z):
+    return Z.indptr, Z.indices, Z.values
+
+
+def without_zeros(values, indices, indptr):
+    """Host CSR triple less the zeros that are stored."""
     kept = values != 0
     if not kept.all():
         before = np.concatenate([[0], np.cumsum(kept)])

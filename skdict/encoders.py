@@ -26,7 +26,7 @@ import numpy as np
 from skdict import codes
 from skdict.backend import is_host, namespace
 from skdict.kernels import products
-from skdict.kernels.dense import matmul, product_tiles
+from skdict.kernels.dense import matmul, product_of_support, product_tiles
 
 
 class Context(NamedTuple):
@@ -35,13 +35,16 @@ class Context(NamedTuple):
     ``dead``: host mask (n_components,) of latents that have been silent too long, None where there
     are none (so in `transform`); ``step``: optimiser steps taken before this one; ``dead_rows``:
     samples of the batch that dead latents look at (:func:`skdict.revival.dead_every`);
-    ``density``: the share of codes that were not zero in the last step.
+    ``density``: the share of codes that were not zero in the last step; ``still``: on a GPU, where
+    the host may know the dead of some steps ago, which of them are so still, (n_dead,) beside the
+    parameters.
     """
 
     dead: object = None
     step: int = 0
     dead_rows: slice = slice(None)
     density: float = 1.0
+    still: object = None
 
 
 INFERENCE = Context()
@@ -58,12 +61,16 @@ class Affine:
 
     U exists a tile of rows at a time, unless much of it is needed. An activation that takes tiles
     (top-k) must not keep a view of them.
+
+    `precision` is that of the product U on a GPU (:mod:`skdict.kernels.dense`); it decides which
+    codes are not zero, the values of these are computed in the precision of the data.
     """
 
     rows_at_a_time = 2048  # two tiles of the product
 
-    def __init__(self, activation):
+    def __init__(self, activation, precision="highest"):
         self.activation = activation
+        self.precision = precision
 
     def init(self, components):
         xp = namespace(components)
@@ -80,9 +87,10 @@ class Affine:
             return self.activation.forward(U, params, context)
 
         if self.activation.support is None:
-            heads, tape = codes.stack(product_tiles(centred, W.T, activate))
+            heads, tape = codes.stack(product_tiles(centred, W.T, activate, self.precision))
         else:
-            heads, tape = activate(sparse_or_dense(centred, W.T, params[self.activation.support]))
+            bias = params[self.activation.support]
+            heads, tape = activate(sparse_or_dense(centred, W.T, bias, self.precision))
         return heads, (centred, tape)
 
     def backward(self, d_heads, tape, params, grads):
@@ -105,12 +113,14 @@ class Affine:
 DENSE_FROM = 0.15  # density from which dense products are faster (doc/benchmarks/density.py)
 
 
-def sparse_or_dense(A, B, bias):
+def sparse_or_dense(A, B, bias, precision="highest"):
     """``U = A @ B``, of which only entries with ``U + bias > 0`` count: sparse codes if few do.
 
     What becomes of the other entries of a dense result is the caller's business.
     """
-    if not is_host(namespace(A)) or _is_dense(A, B, bias):
+    if not is_host(namespace(A)):
+        return product_of_support(A, B, bias, precision)
+    if _is_dense(A, B, bias):
         return matmul(A, B)
 
     def positive(U):

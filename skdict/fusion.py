@@ -7,18 +7,21 @@ chooses.
 It goes through the encoder and the terms a tile of rows at a time, while the tile is in the cache:
 product, activation, reconstruction, gradients of the codes. Then it goes through blocks of atoms.
 Activations and penalties are those of the composed step; only the linear algebra is its own.
+
+On a GPU tiles are larger, and only top-k is fused: its codes are sparse from the first step on. The
+host waits for nothing there.
 """
 
 import copy
 import dataclasses
-import importlib
 from functools import partial
 
 import numpy as np
 
 from skdict import codes, encoders
+from skdict.backend import asarray_like, is_gpu, namespace, take_rows
 from skdict.encoders import Affine, positive_entries
-from skdict.kernels import has_compiled, threads
+from skdict.kernels import has_compiled, implementation, threads
 from skdict.kernels.dense import for_tiles
 from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
 
@@ -31,7 +34,8 @@ def fused_step(encoder, terms, params):
     which each latent fired and the residual of the reconstruction. Or it returns None and has done
     nothing, where so many latents fired of late that dense products are faster.
     """
-    if not (has_compiled(params["components"]) and _is_known(encoder, terms)):
+    compiled = has_compiled(params["components"]) and _is_known(encoder, terms)
+    if not compiled or (is_gpu(params["components"]) and encoder.activation.support is not None):
         return None
     activation = copy.copy(encoder.activation)
     activation.in_order = False
@@ -41,16 +45,16 @@ def fused_step(encoder, terms, params):
     def step(X, params, context, optimizer, state, rate, factors, shrink):
         if activation.support is not None and context.density > encoders.DENSE_FROM:
             return None
-        m = params["encoder"].shape[0]
-        keep = shrink["encoder"][:, 0] if "encoder" in shrink else np.ones(m, dtype=X.dtype)
+        xp = namespace(X)
+        keep = shrink["encoder"][:, 0] if "encoder" in shrink else _ones(params["encoder"])
         rate, epsilon = optimizer.advance(state, rate)
         rates = {name: rate * factors.get(name, 1.0) for name in params}
-        centred, residual, batch = _over_rows(X, params, context, of_tile)
+        centred, residual, batch = _over_rows(X, params, context, of_tile, encoder.precision)
         extra = None
         if auxk is not None and context.dead is not None and encoder.k_aux:
             extra = _gradient_of_dead(encoder, auxk, params, context, centred, residual)
             batch.value += extra[0]
-        kernel = importlib.import_module("skdict.kernels.sparse_step_cpu")
+        kernel = implementation("sparse_step", xp)
         moments, betas = (state["mean"], state["square"]), (optimizer.beta1, optimizer.beta2)
         rest = None if extra is None else extra[1:]
         n_fired = kernel.update(
@@ -59,6 +63,10 @@ def fused_step(encoder, terms, params):
         return batch.value, batch.unexplained, n_fired, residual
 
     return step
+
+
+def _ones(encoder):
+    return namespace(encoder).ones_like(encoder[:, 0])
 
 
 def _is_known(encoder, terms):
@@ -77,8 +85,8 @@ def _is_known(encoder, terms):
 class Batch:
     """What a batch, or a tile of it, gives beside the residual.
 
-    ``counts`` entries in each sample; of each entry ``indices`` of its latent, ``values`` of its
-    code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
+    ``counts`` entries in each sample (None on a GPU, where all have as many); of each entry
+    ``indices`` of its latent, ``values`` of its code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
     ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms,
     ``unexplained``: square of the residual over the number of samples of the batch.
     """
@@ -94,25 +102,35 @@ class Batch:
     unexplained: float
 
 
-def _over_rows(X, params, context, of_tile):
+def _over_rows(X, params, context, of_tile, precision):
     """X without the decoder bias; the residual of the reconstruction; the batch."""
-    memory, tiles = threads.current().buffer, {}
-    centred, residual = memory("centred", X.shape, X.dtype), memory("residual", X.shape, X.dtype)
+    tiles, xp = {}, namespace(X)
+    centred, residual = (_memory(name, X) for name in ("centred", "residual"))
 
     def prepare(start, stop):
-        np.subtract(X[start:stop], params["decoder_bias"], out=centred[start:stop])
+        xp.subtract(X[start:stop], params["decoder_bias"], out=centred[start:stop])
 
     def use(U, start, stop):
         rows = slice(start, stop)
         tiles[start] = of_tile(U, centred[rows], X, params, context, residual[rows])
 
-    for_tiles(centred, params["encoder"].T, use, prepare)
+    for_tiles(centred, params["encoder"].T, use, prepare, precision)
     return centred, residual, _joined([tiles[start] for start in sorted(tiles)])
 
 
+def _memory(name, X):
+    if is_gpu(X):  # CuPy keeps what is given back
+        return namespace(X).empty_like(X)
+    return threads.current().buffer(name, X.shape, X.dtype)
+
+
 def _joined(tiles):
+    if len(tiles) == 1:
+        return tiles[0]
+
     def all_of(name):
-        return np.concatenate([getattr(tile, name) for tile in tiles])
+        parts = [getattr(tile, name) for tile in tiles]
+        return None if parts[0] is None else namespace(*parts).concat(parts)
 
     def sum_of(arrays):
         return sum(arrays[1:], arrays[0])
@@ -128,7 +146,8 @@ def _joined(tiles):
 
 def _tile(activation, terms, U, centred, X, params, context, residual):
     """Forward and backward through the activation and all terms but AuxK, for a tile of rows."""
-    kernel = importlib.import_module("skdict.kernels.sparse_step_cpu")
+    xp = namespace(X)
+    kernel = implementation("sparse_step", xp)
     m, n = params["components"].shape[0], X.shape[0]
     if activation.support is not None:
         U = positive_entries(U, params[activation.support], m, in_order=False)
@@ -140,11 +159,11 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
             term_value, d_term = term(X, heads, params, held, None)
         else:
             main = type(term) is Reconstruction
-            memory = residual if main else np.empty_like(residual)
+            memory = residual if main else xp.empty_like(residual)
             Z = heads[term.head]
             error, inner = kernel.reconstruct(Z, centred, params["components"], memory)
             term_value = error / (2 * n)
-            d_term = {term.head: Z.with_values(inner / inner.dtype.type(n))}
+            d_term = {term.head: Z.with_values(inner / n)}
             if main:
                 inner_of_codes, unexplained = inner, error / n
         value += term_value
@@ -153,8 +172,8 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
     d_U, d_params = activation.backward(d_heads, tape, params)
     Z = heads["codes"]
     return Batch(
-        np.diff(Z.indptr), Z.indices, Z.values, d_U[0].values, inner_of_codes,
-        residual.sum(axis=0), d_params, float(value), float(unexplained),
+        None if is_gpu(X) else np.diff(Z.indptr), Z.indices, Z.values, d_U[0].values,
+        inner_of_codes, residual.sum(axis=0), d_params, value, unexplained,
     )  # fmt: skip
 
 
@@ -162,7 +181,17 @@ def _gradient_of_dead(encoder, auxk, params, context, centred, residual):
     """Value of AuxK; which latents are dead, and the gradients of their atoms, rows and biases."""
     latents = np.flatnonzero(context.dead)
     rows = centred[context.dead_rows]
-    Z = encoder.codes_of_dead(rows, params, latents)
-    atoms, E = params["components"][latents], -residual[context.dead_rows]
+    Z = encoder.codes_of_dead(rows, params, latents, context.still)
+    atoms, E = take_rows(params["components"], latents), -residual[context.dead_rows]
     value, d_Z, d_D = auxk.of_atoms(Z, atoms, E)
-    return float(value), latents, d_D, *encoder.gradient_of_dead(d_Z, Z, rows)
+    gradients = d_D, *encoder.gradient_of_dead(d_Z, Z, rows)
+    return value, _slots(latents, params["components"]), *gradients
+
+
+def _slots(latents, components):
+    # On a GPU every latent is told which row of the extra gradients is its own, or -1.
+    if not is_gpu(components):
+        return latents
+    slots = np.full(components.shape[0], -1, dtype=np.int32)
+    slots[latents] = np.arange(latents.size)
+    return asarray_like(slots, components)

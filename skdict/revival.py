@@ -6,7 +6,7 @@ resampling; losses are taken on the current batch.
 
 import numpy as np
 
-from skdict.backend import asarray_like, namespace, to_numpy
+from skdict.backend import namespace, set_rows, to_numpy
 from skdict.constraints import unit_rows
 
 DEAD_WORK = 1 << 25  # multiply-adds of a product (of five) that any step can afford
@@ -67,14 +67,9 @@ def resample(state, dead, X, residual):
         if name == "encoder":
             norms = np.linalg.norm(to_numpy(param)[alive], axis=1)
             new = directions * (ENCODER_SCALE * (norms.mean() if norms.size else 1.0))
-        _set_rows(param, latents, new if param.ndim == 2 else new[:, 0])
+        set_rows(param, latents, new if param.ndim == 2 else new[:, 0])
         mean, square = (state.optimizer[moment][name] for moment in ("mean", "square"))
         usual = to_numpy(square)[alive if alive.any() else dead].mean(axis=0)
-        _set_rows(mean, latents, [0 * usual] * n_drawn)
-        _set_rows(square, latents, [usual] * n_drawn)
+        set_rows(mean, latents, np.stack([0 * usual] * n_drawn))
+        set_rows(square, latents, np.stack([usual] * n_drawn))
     state.silent_for[latents] = 0
-
-
-def _set_rows(array, rows, values):
-    for row, value in zip(rows, values, strict=True):
-        array[int(row), ...] = asarray_like(value, array, array.dtype)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from skdict import training
-from skdict.backend import asarray_like, is_host, namespace, to_numpy
+from skdict.backend import asarray_like, device, is_host, namespace, to_numpy
 from skdict.encoders import Context
 from skdict.objective import loss_and_grad
 
@@ -43,7 +43,7 @@ class Run:
         fields = (field.name for field in dataclasses.fields(self.state))
         state = {name: _on_host(getattr(self.state, name)) for name in fields}
         state["random"] = self.state.random.bit_generator.state
-        state["steps"], epochs = _table(self.state.steps), _table(self.epochs)
+        state["steps"], epochs = training.table(self.state.steps), training.table(self.epochs)
         held_out, plan = self.feed.held_out, dict(vars(self.plan))
         return {"state": state, "plan": plan, "epochs": epochs, "held_out": held_out, **own}
 
@@ -55,16 +55,13 @@ class Run:
         state["random"] = training.generator_from(state["random"])
         state["steps"] = [training.Step(*row.tolist()) for row in _rows(state["steps"])]
         for name in ("params", "center", *(["optimizer"] if moments_on_device else [])):
-            state[name] = _beside(source.like, state[name])
+            state[name] = beside(source.like, state[name])
+        state["silent_for"] = training.counters(state["silent_for"], source.like)
         plan = training.Plan(0, 0, 0.0)
         vars(plan).update(tree.pop("plan"))
         feed = training.Feed(source, shuffle, tree.pop("held_out"))
         epochs = [_epoch(row.tolist()) for row in _rows(tree.pop("epochs"))]
         return cls(training.TrainState(**state), feed, plan, epochs, **tree)
-
-
-def _table(tuples):
-    return np.array([[float(value) for value in each] for each in tuples], dtype=np.float64)
 
 
 def _rows(table):
@@ -86,9 +83,29 @@ def _host(value):
     return value if isinstance(value, np.random.Generator) else to_numpy(value)
 
 
-def _beside(like, value):
+def on_host(state):
+    """A copy of a training state whose arrays are NumPy's."""
+    names = ("params", "optimizer", "center", "silent_for", "steps")
+    own = {name: getattr(state, name) for name in names}
+    own["steps"] = [training.Step(*row) for row in training.table(own["steps"]).tolist()]
+    return dataclasses.replace(state, **{name: _on_host(value) for name, value in own.items()})
+
+
+def move(state, like, moments_too=True):
+    """Bring a training state beside `like`, in place, where it is not there already."""
+    center = state.center
+    there = namespace(center) is namespace(like)
+    if there and (is_host(namespace(like)) or device(center) == device(like)):
+        return
+    for name in ("params", "center", *(["optimizer"] if moments_too else [])):
+        setattr(state, name, beside(like, _on_host(getattr(state, name))))
+    state.silent_for = training.counters(to_numpy(state.silent_for), like)
+
+
+def beside(like, value):
+    """A host array beside `like` and in its dtype, also within dicts; numbers as they are."""
     if isinstance(value, dict):
-        return {name: _beside(like, each) for name, each in value.items()}
+        return {name: beside(like, each) for name, each in value.items()}
     if not isinstance(value, np.ndarray):
         return value
     return value if is_host(namespace(like)) else asarray_like(value, like, like.dtype)
@@ -140,13 +157,15 @@ class _Refuge:
         self._keep_counters(run)
 
     def _keep_counters(self, run):
-        self.counters = run.state.silent_for.copy(), run.state.density
+        state = run.state
+        self.counters = copied({"silent_for": state.silent_for}), state.density
 
     def restore(self, run, moments):
         state = run.state
         state.params = self.fallback() if self.params is None else self.params
         state.optimizer = moments(state.params, state.n_seen)
-        state.silent_for, state.density = self.counters
+        counters, state.density = self.counters
+        state.silent_for, state.dead = counters["silent_for"], None
 
 
 @dataclasses.dataclass

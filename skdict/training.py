@@ -16,6 +16,7 @@ from skdict import codes, dictionary_updates, revival
 from skdict.backend import (
     asarray_like,
     computation_dtype,
+    is_gpu,
     is_host,
     namespace,
     take_rows,
@@ -24,10 +25,12 @@ from skdict.backend import (
 from skdict.encoders import Context
 from skdict.fusion import fused_step
 from skdict.kernels import threads
+from skdict.kernels.transfers import uploads_to
 from skdict.objective import loss_and_grad
 from skdict.optimizers import Adam, rate_factor
 
 FIRST_ROWS = 16_384  # of the stream, from which centre and scale are taken
+READ_EVERY = 50  # steps, after which the host reads what is counted on a GPU
 OPTIMIZER = Adam()
 
 
@@ -49,10 +52,15 @@ class Settings(NamedTuple):
 class TrainState:
     """Everything that changes while training; copyable and picklable.
 
-    ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: host array,
-    samples since each latent fired; ``step`` and ``n_seen``: steps taken, samples seen;
+    ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: samples since each
+    latent fired, on the host but with CuPy; ``step`` and ``n_seen``: steps taken, samples seen;
     ``random``: host stream; ``center`` (d,) and ``scale``: of the data; ``density``: share of codes
-    that were not zero in the last step.
+    that were not zero in the last step, one with CuPy. ``visiting``: parameters are on a GPU for the
+    time of training only, rows and fitted arrays on the host.
+
+    A GPU counts by itself, and the host looks now and then (:func:`look`): ``dead``, host mask of
+    the latents that were dead then. ``looked_at``: samples that had been seen when it could last
+    be time to resample.
 
     Of the pass that is under way: ``order_from``, the state of `random` that its order was drawn
     from, None before; ``row``, how many rows are done; ``steps``, what each step came to.
@@ -67,6 +75,9 @@ class TrainState:
     center: object
     scale: float
     density: float = 1.0
+    visiting: bool = False
+    dead: np.ndarray | None = None
+    looked_at: int = 0
     order_from: dict | None = None
     row: int = 0
     steps: list = dataclasses.field(default_factory=list)
@@ -126,13 +137,14 @@ def center_and_scale(rows):
     return center, scale
 
 
-def start(params, X, random, center, scale):
+def start(params, X, random, center, scale, silent_for=None):
     """Fresh state around `params` (in training's units) for data like X."""
-    n_components = params["components"].shape[0]
+    if silent_for is None:
+        silent_for = np.zeros(params["components"].shape[0], dtype=np.int64)
     return TrainState(
         params=params,
         optimizer=OPTIMIZER.init(params),
-        silent_for=np.zeros(n_components, dtype=np.int64),
+        silent_for=counters(silent_for, X),
         step=0,
         n_seen=0,
         random=random,
@@ -141,37 +153,67 @@ def start(params, X, random, center, scale):
     )
 
 
+def counters(host_array, like):
+    """Integers that training counts in: beside `like` on a GPU, on the host otherwise."""
+    return asarray_like(host_array, like) if is_gpu(like) else host_array
+
+
+def look(state, settings):
+    """Which latents are dead, and what the last steps came to; waits until a GPU has made them."""
+    state.dead, n_read = _dead_now(state, settings), len(state.steps)
+    while n_read and is_gpu(state.steps[n_read - 1].loss):
+        n_read -= 1
+    state.steps[n_read:] = [Step(*row) for row in table(state.steps[n_read:]).tolist()]
+
+
+def _dead_now(state, settings):
+    return to_numpy(state.silent_for) >= settings.dead_after
+
+
 def train_step(state, X, encoder, terms, settings, factor=1.0):
-    """One step on a batch X in training's units; changes `state`.  Returns a :class:`Step`."""
+    """One step on a batch X in training's units; changes `state`.  Returns a :class:`Step`.
+
+    With CuPy the host waits for nothing in it, unless ``settings.resample`` or the dictionary has
+    an update of its own; the numbers it returns lie on the GPU.
+    """
     if settings.dictionary is not None:
         return _alternate(state, X, encoder, terms, settings)
     n_samples, n_features = X.shape
-    dead = state.silent_for >= settings.dead_after
+    dead = state.dead if is_gpu(X) else _dead_now(state, settings)
+    if dead is None:
+        look(state, settings)
+        dead = state.dead
     every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
     rows = slice(state.step % every, None, every)
     context = Context(dead if dead.any() else None, state.step, rows, state.density)
+    if is_gpu(X) and context.dead is not None:
+        silent_for = take_rows(state.silent_for, np.flatnonzero(dead))
+        context = context._replace(still=silent_for >= settings.dead_after)
     rate = float(factor * settings.learning_rate)  # a NumPy scalar would decide the dtype
     factors = rate_factors(state.params, settings.held)
     decay = rate * factors.get("encoder", 1.0) * settings.weight_decay
-    shrink = {"encoder": _shrinking(state, dead, decay)} if decay else {}
+    shrink = {"encoder": _shrinking(state, settings, decay)} if decay else {}
     update = OPTIMIZER, state.optimizer, rate, factors, shrink
     fused = fused_step(encoder, terms, state.params)
-    resample = settings.resample and _crosses(state.n_seen, n_samples, settings.dead_after)
+    resample = settings.resample and _is_time(state, n_samples, settings.dead_after)
     done = fused(X, state.params, context, *update) if fused else None
     if done is None:
         done = _composed_step(X, state.params, encoder, terms, context, *update, resample)
     loss, unexplained, n_fired, residual = done
     revival.count_silence(state.silent_for, n_fired > 0, n_samples)
     if resample:
-        dead = state.silent_for >= settings.dead_after
+        dead = _dead_now(state, settings)
         if dead.any():
             revival.resample(state, dead, X, residual)
     if settings.project is not None:
         settings.project(state.params)
     state.step += 1
     state.n_seen += n_samples
-    l0 = int(n_fired.sum()) / n_samples
-    state.density = l0 / dead.size
+    if settings.resample or not is_gpu(X):
+        state.looked_at = state.n_seen
+    l0 = n_fired.sum() / n_samples
+    if not is_gpu(X):
+        state.density = float(l0) / dead.size
     return Step(loss, l0, unexplained, _square(X) / n_samples)
 
 
@@ -205,15 +247,17 @@ def _alternate(state, X, encoder, terms, settings):
     centred = to_numpy(X - params["decoder_bias"])
     matrix = sp.csr_array(codes.to_csr(Z), shape=Z.shape)
     D = update.update(to_numpy(params["components"]), centred, matrix, state.optimizer)
-    n_fired = codes.n_fired(Z)
-    revival.count_silence(state.silent_for, n_fired > 0, n_samples)
-    unused = np.flatnonzero(state.silent_for >= (1 if update.needs_all else settings.dead_after))
+    n_fired = to_numpy(codes.n_fired(Z))
+    silent_for = to_numpy(state.silent_for)
+    revival.count_silence(silent_for, n_fired > 0, n_samples)
+    unused = np.flatnonzero(silent_for >= (1 if update.needs_all else settings.dead_after))
     if unused.size:
         n_replaced = dictionary_updates.replace(
             D, centred, matrix @ D, unused, state.random, update.positive
         )
         update.forget(unused[:n_replaced], state.optimizer)
-        state.silent_for[unused[:n_replaced]] = 0
+        silent_for[unused[:n_replaced]] = 0
+    state.silent_for = counters(silent_for, X)
     atoms = params["components"]
     atoms[...] = asarray_like(D, atoms, atoms.dtype)
     state.step += 1
@@ -222,9 +266,10 @@ def _alternate(state, X, encoder, terms, settings):
     return Step(loss, l0, 2 * values[0], _square(X) / n_samples)
 
 
-def _shrinking(state, dead, decay):
+def _shrinking(state, settings, decay):
     """Factors (n_components, 1) of decay; dead latents keep what a revival begins with."""
-    factors = np.where(dead, 1.0, max(0.0, 1 - decay))[:, None]
+    xp, kept = namespace(state.silent_for), max(0.0, 1 - decay)
+    factors = xp.where(state.silent_for >= settings.dead_after, 1.0, kept)[:, None]
     return asarray_like(factors, state.center, state.center.dtype)
 
 
@@ -236,8 +281,9 @@ def memory_for_gradients(params):
     return {n: memory(f"gradient of {n}", a.shape, a.dtype) for n, a in params.items()}
 
 
-def _crosses(n_seen, n_samples, interval):
-    return (n_seen + n_samples) // interval > n_seen // interval
+def _is_time(state, n_samples, interval):
+    # Since the last step that could resample: on a GPU most cannot.
+    return (state.n_seen + n_samples) // interval > state.looked_at // interval
 
 
 def train(state, feed, encoder, terms, settings, plan):
@@ -259,13 +305,16 @@ def train(state, feed, encoder, terms, settings, plan):
 
 def _pass(state, feed, encoder, terms, settings, plan):
     """The steps that are left of the pass that is under way."""
-    order = _order_of_pass(state, feed)
+    order, uploads = _order_of_pass(state, feed), uploads_to(state.center)
     with contextlib.closing(feed.source.chunks(order, state.row)) as chunks:
         for pieces in batches(chunks, settings.batch_size):
             factor = plan.factor(state.step, settings.warmup)
-            batch = batch_of(pieces, state)
-            in_decay = plan.in_decay(state.step)
-            step_settings = settings._replace(resample=settings.resample and not in_decay)
+            batch = batch_of(pieces, state, uploads)
+            looks = not is_gpu(batch) or state.step % READ_EVERY == 0
+            if looks and is_gpu(batch):
+                look(state, settings)
+            resample = settings.resample and looks and not plan.in_decay(state.step)
+            step_settings = settings._replace(resample=resample)
             step = train_step(state, batch, encoder, terms, step_settings, factor)
             state.steps.append(step._replace(learning_rate=factor * settings.learning_rate))
             state.row += batch.shape[0]
@@ -290,14 +339,26 @@ def generator_from(bit_generator_state):
 
 def n_dead(state, settings):
     """How many latents are dead."""
-    return int(np.count_nonzero(state.silent_for >= settings.dead_after))
+    return int(np.count_nonzero(_dead_now(state, settings)))
+
+
+def table(steps):
+    """Steps or epochs as a host array, one a row; what lies on a GPU is read all at once."""
+    values = [value for step in steps for value in step]
+    on_gpu = [i for i, value in enumerate(values) if is_gpu(value)]
+    if on_gpu:
+        xp = namespace(values[on_gpu[0]])
+        read = xp.stack([xp.astype(values[i], xp.float64) for i in on_gpu])
+        for i, value in zip(on_gpu, to_numpy(read)):
+            values[i] = value
+    values = np.array([float(value) for value in values], dtype=np.float64)
+    return values.reshape(len(steps), -1) if steps else values
 
 
 def mean_of(steps, dead):
     """The :class:`Epoch` that these steps make up."""
-    loss, l0, unexplained, total = (
-        float(np.mean([float(value) for value in values])) for values in list(zip(*steps))[:4]
-    )
+    columns = table(steps).T[:4]
+    loss, l0, unexplained, total = (float(np.mean(column)) for column in columns)
     explained = 1 - unexplained / total if total > 0 else math.nan
     return Epoch(loss, l0, dead, float(steps[-1].learning_rate), explained)
 
@@ -354,25 +415,43 @@ class Plan:
             self.decay_start, self.end = step, step + self.length
 
 
-def batch_of(pieces, state):
-    """Rows of arrays in training's units; on the host in memory that the next batch overwrites."""
-    sizes = [_size(rows) for _, rows in pieces]
+def batch_of(pieces, state, uploads=None):
+    """Rows of arrays in training's units; on the host in memory that the next batch overwrites.
+
+    `uploads` bring rows of the host to where the state is.
+    """
     if not is_host(namespace(pieces[0][0])):
         parts = [standardise(take_rows(array, rows), state) for array, rows in pieces]
         return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
     pool, n_features = threads.current(), state.center.shape[0]
-    out = pool.buffer("batch", (sum(sizes), n_features), state.center.dtype)
-    begin = 0
-    for (array, rows), size in zip(pieces, sizes, strict=True):
-        _fill(out[begin : begin + size], array, rows, state, pool)
-        begin += size
+    shape = sum(_size(rows) for _, rows in pieces), n_features
+    if not is_host(namespace(state.center)):
+        uploads = uploads or uploads_to(state.center)
+        dtype = np.result_type(*{array.dtype for array, _ in pieces})
+        return standardise(uploads(shape, dtype, lambda out: _fill(out, pieces, pool)), state)
+
+    def convert(part, out):
+        to_units(part, state.center, state.scale, out)
+
+    out = pool.buffer("batch", shape, state.center.dtype)
+    _fill(out, pieces, pool, convert)
     return out
 
 
-def _fill(out, array, rows, state, pool):
+def _fill(out, pieces, pool, convert=None):
+    begin = 0
+    for array, rows in pieces:
+        _fill_part(out[begin : begin + _size(rows)], array, rows, pool, convert)
+        begin += _size(rows)
+
+
+def _fill_part(out, array, rows, pool, convert):
     def block(start, stop):
         part = take_rows(array, _part(rows, start, stop))
-        to_units(part, state.center, state.scale, out[start:stop])
+        if convert is None:
+            out[start:stop] = part
+        else:
+            convert(part, out[start:stop])
 
     pool.blocks(block, out.shape[0], 256, 4 * out.size)
 

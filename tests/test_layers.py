@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A unit may import those before it; within a unit (a file or a folder) anything goes.
 ENGINE = ["backend", "tensor_files", "checkpoint_files", "kernels"]
-ENGINE += [("sources", "checkpoints", "interruption"), "codes"]
+ENGINE += [("sources", "checkpoints", "interruption", "devices"), "codes"]
 ENGINE += [("encoders", "terms", "constraints", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
 ENGINE += [("encoding", "runs"), ("progress", "saving")]

@@ -98,6 +98,14 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
+    device : {"cuda", "cuda:N", "cpu"} or None, default=None
+        GPU to which `fit`, `partial_fit`, `transform` and `score` send arrays and files of the
+        host, a batch at a time; results and fitted arrays are NumPy's all the same. None: compute
+        where X is, which "cpu" insists on. Needs CuPy.
+    precision : {"highest", "tf32", "bf16"}, default="highest"
+        Of the encoder's product with float32 data on a GPU: "highest" is float32, the others round
+        its factors, which is faster. They decide which latents are not zero; the codes of these are
+        computed in float32. Ignored on the host.
 
     Attributes
     ----------
@@ -183,6 +191,8 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         n_jobs=None,
         verbose=0,
         sparse_output=False,
+        device=None,
+        precision="highest",
     ):
         self.n_components = n_components
         self.alpha = alpha
@@ -205,6 +215,8 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.sparse_output = sparse_output
+        self.device = device
+        self.precision = precision
 
     def _parts(self, n_components, unit):
-        return Affine(ReLU()), [Reconstruction(), L1(self.alpha, self.warmup)]
+        return Affine(ReLU(), self.precision), [Reconstruction(), L1(self.alpha, self.warmup)]

@@ -60,8 +60,8 @@ class TopKEncoder(Affine):
 
     selects = "topk"  # by which a fused step knows it
 
-    def __init__(self, k, k_aux=0):
-        super().__init__(TopK(k))
+    def __init__(self, k, k_aux=0, precision="highest"):
+        super().__init__(TopK(k), precision)
         self.k = k
         self.k_aux = k_aux
 
@@ -77,7 +77,7 @@ class TopKEncoder(Affine):
         if context.dead is not None and self.k_aux:
             latents = np.flatnonzero(context.dead)
             rows = centred[context.dead_rows, :]
-            heads["aux"] = self.codes_of_dead(rows, params, latents)
+            heads["aux"] = self.codes_of_dead(rows, params, latents, context.still)
         return heads, (centred, tape, rows, latents, heads["aux"])
 
     def backward(self, d_heads, tape, params, grads):
@@ -89,11 +89,13 @@ class TopKEncoder(Affine):
             add_to_rows(grads["encoder_bias"], latents, d_bias)
             grads["decoder_bias"] -= d_bias @ take_rows(params["encoder"], latents)
 
-    def codes_of_dead(self, centred, params, latents):
-        """Codes of some latents alone, of shape (n_samples, n_latents)."""
+    def codes_of_dead(self, centred, params, latents, still=None):
+        """Codes of some latents alone, of shape (n_samples, n_latents); zero unless `still`."""
         xp = namespace(centred)
         U = matmul(centred, take_rows(params["encoder"], latents).T)
         bias = take_rows(params["encoder_bias"], latents)
+        if still is not None:
+            bias = xp.where(still, bias, -float(xp.finfo(bias.dtype).max) / 4)
         A = U + bias
         if self.k_aux < latents.size:
             smallest = xp.min(topk(U, bias, self.k_aux)[1], axis=1, keepdims=True)
@@ -164,6 +166,14 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
+    device : {"cuda", "cuda:N", "cpu"} or None, default=None
+        GPU to which `fit`, `partial_fit`, `transform` and `score` send arrays and files of the
+        host, a batch at a time; results and fitted arrays are NumPy's all the same. None: compute
+        where X is, which "cpu" insists on. Needs CuPy.
+    precision : {"highest", "tf32", "bf16"}, default="highest"
+        Of the encoder's product with float32 data on a GPU: "highest" is float32, the others round
+        its factors, which is faster. They decide which latents are not zero; the codes of these are
+        computed in float32. Ignored on the host.
 
     Attributes
     ----------
@@ -253,6 +263,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         n_jobs=None,
         verbose=0,
         sparse_output=False,
+        device=None,
+        precision="highest",
     ):
         self.n_components = n_components
         self.k = k
@@ -273,6 +285,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.sparse_output = sparse_output
+        self.device = device
+        self.precision = precision
 
     def _rate(self, repetition):
         if self.learning_rate != "auto":
@@ -284,4 +298,5 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        return TopKEncoder(min(self.k, n_components), k_aux), [Reconstruction(), AuxK()]
+        encoder = TopKEncoder(min(self.k, n_components), k_aux, self.precision)
+        return encoder, [Reconstruction(), AuxK()]

@@ -69,6 +69,8 @@ class BaseCoder(BaseDictionaryEstimator):
         n_jobs,
         verbose,
         sparse_output,
+        device,
+        precision,
     ):
         self.n_components = n_components
         self.dictionary = dictionary
@@ -93,6 +95,8 @@ class BaseCoder(BaseDictionaryEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
         self.sparse_output = sparse_output
+        self.device = device
+        self.precision = precision
 
     # ------------------------------------------------------------------ a learned dictionary
 
@@ -216,8 +220,9 @@ class BaseCoder(BaseDictionaryEstimator):
 
     def _warn_if_silent(self, state, source, epochs, learning_rate):
         if epochs and epochs[-1].l0 == 0 and not source.once:
-            rows = training.standardise(_some_rows(source), state) - state.params["decoder_bias"]
-            rows *= state.scale
+            some = _some_rows(source)
+            rows = training.batch_of([(some, slice(0, some.shape[0]))], state)
+            rows = (rows - state.params["decoder_bias"]) * state.scale
             components = state.params["components"]
             self._warn_if_too_large(rows, components, source.n_rows, stacklevel=7)
 

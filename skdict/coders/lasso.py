@@ -207,6 +207,12 @@ class LassoCoder(BaseCoder):
         variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
+    device : {"cuda", "cuda:N", "cpu"} or None, default=None
+        GPU to which `fit`, `partial_fit`, `transform` and `score` send arrays and files of the
+        host, a batch at a time; results and fitted arrays are NumPy's all the same. None: compute
+        where X is, which "cpu" insists on. Needs CuPy.
+    precision : {"highest", "tf32", "bf16"}, default="highest"
+        Ignored: codes are minima, which products of rounded factors would miss.
 
     Attributes
     ----------
@@ -300,6 +306,8 @@ class LassoCoder(BaseCoder):
         n_jobs=None,
         verbose=0,
         sparse_output=False,
+        device=None,
+        precision="highest",
     ):
         super().__init__(
             n_components,
@@ -325,6 +333,8 @@ class LassoCoder(BaseCoder):
             n_jobs,
             verbose,
             sparse_output,
+            device,
+            precision,
         )
         self.alpha = alpha
         self.penalty = penalty

@@ -166,6 +166,14 @@ class MatchingPursuitCoder(BaseCoder):
         variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
+    device : {"cuda", "cuda:N", "cpu"} or None, default=None
+        GPU to which `fit`, `partial_fit`, `transform` and `score` send arrays and files of the
+        host, a batch at a time; results and fitted arrays are NumPy's all the same. None: compute
+        where X is, which "cpu" insists on. Needs CuPy.
+    precision : {"highest", "tf32", "bf16"}, default="highest"
+        Of the correlations with float32 data on a GPU: "highest" is float32, the others round the
+        factors of the product, which is faster. They decide which atom is selected; codes are
+        computed in float32. For ``"mp"`` and ``"omp"``; ignored on the host.
 
     Attributes
     ----------
@@ -258,6 +266,8 @@ class MatchingPursuitCoder(BaseCoder):
         n_jobs=None,
         verbose=0,
         sparse_output=False,
+        device=None,
+        precision="highest",
     ):
         super().__init__(
             n_components,
@@ -283,6 +293,8 @@ class MatchingPursuitCoder(BaseCoder):
             n_jobs,
             verbose,
             sparse_output,
+            device,
+            precision,
         )
         self.k = k
         self.residual_tol = residual_tol

@@ -5,7 +5,7 @@ from skdict._sklearn import Integral, Interval, Real
 from skdict.backend import namespace
 from skdict.coders._base import BaseCoder
 from skdict.constraints import norms_and_units, unit_rows
-from skdict.kernels.dense import product_tiles
+from skdict.kernels.dense import Rounded, is_rounded, product_tiles
 from skdict.kernels.refit import refit
 from skdict.kernels.topk import topk
 from skdict.terms import Reconstruction
@@ -16,11 +16,12 @@ class Threshold:
 
     rows_at_a_time = 2048  # two tiles of the product
 
-    def __init__(self, k, threshold, positive=False, refit=False):
+    def __init__(self, k, threshold, positive=False, refit=False, precision="highest"):
         self.k = k
         self.threshold = threshold
         self.positive = positive
         self.refit = refit
+        self.precision = precision
 
     def init(self, components):
         return {}
@@ -29,8 +30,10 @@ class Threshold:
         norms, D = norms_and_units(params["components"])
         centred = X - params["decoder_bias"]
         self.n_components = D.shape[0]
-        Z = codes.stack(product_tiles(centred, D.T, self._select))
+        Z = codes.stack(product_tiles(centred, D.T, self._select, self.precision))
         values = codes.entries(Z)
+        if is_rounded(centred, self.precision):
+            values = codes.entries(codes.codes_gradient(Z, D, centred))
         if self.refit:
             values = refit(centred, D, Z.indptr, Z.indices, self.positive)
         return {"codes": codes.with_entries(Z, values / codes.per_component(Z, norms))}, None
@@ -45,6 +48,7 @@ class Threshold:
         return self
 
     def _select(self, U):
+        U = U.product if isinstance(U, Rounded) else U
         xp = namespace(U)
         sizes = xp.maximum(U, xp.zeros_like(U)) if self.positive else xp.abs(U)
         if self.threshold is None:
@@ -135,6 +139,14 @@ class ThresholdCoder(BaseCoder):
         variance, mean non-zeros a sample (L0), dead latents and the time left.
     sparse_output : bool, default=False
         Let `transform` return CSR instead of an array.
+    device : {"cuda", "cuda:N", "cpu"} or None, default=None
+        GPU to which `fit`, `partial_fit`, `transform` and `score` send arrays and files of the
+        host, a batch at a time; results and fitted arrays are NumPy's all the same. None: compute
+        where X is, which "cpu" insists on. Needs CuPy.
+    precision : {"highest", "tf32", "bf16"}, default="highest"
+        Of the correlations with float32 data on a GPU: "highest" is float32, the others round the
+        factors of the product, which is faster. They decide what is kept; codes are computed in
+        float32. Ignored on the host.
 
     Attributes
     ----------
@@ -215,6 +227,8 @@ class ThresholdCoder(BaseCoder):
         n_jobs=None,
         verbose=0,
         sparse_output=False,
+        device=None,
+        precision="highest",
     ):
         super().__init__(
             n_components,
@@ -240,6 +254,8 @@ class ThresholdCoder(BaseCoder):
             n_jobs,
             verbose,
             sparse_output,
+            device,
+            precision,
         )
         self.k = k
         self.threshold = threshold
@@ -260,4 +276,5 @@ class ThresholdCoder(BaseCoder):
                 f"{type(self).__name__}: k=None and threshold=None keep nothing. Set one of them."
             )
         threshold = None if self.threshold is None else float(self.threshold) / unit
-        return Threshold(self.k, threshold, self.positive, self.refit), [Reconstruction()]
+        how = self.positive, self.refit, self.precision
+        return Threshold(self.k, threshold, *how), [Reconstruction()]

@@ -1,14 +1,20 @@
 """Dense products on blocks of rows or columns, and row tiles of the encoder's product.
 
 Each block is one BLAS call on one thread; its shape depends on the operands alone.
+
+On a GPU the encoder's product has a precision: ``"highest"``, that of the data; for float32 also
+``"tf32"`` and ``"bf16"``, in which the factors are rounded to 10 or 7 bits of the mantissa and sums
+are taken in float32. Other arrays ignore it.
 """
 
+import importlib
 import math
 import mmap
+from typing import NamedTuple
 
 import numpy as np
 
-from skdict.backend import is_host, namespace
+from skdict.backend import is_gpu, is_host, namespace
 from skdict.kernels import threads
 
 _TILE = 1024  # rows: a single-threaded product loses 7 % at 512, 14 to 28 % at 256
@@ -21,6 +27,15 @@ _MIRROR = 128  # rows and columns of it at a time
 _FEW_ROWS = 64  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
+GPU_BYTES = 1 << 29  # of the product of a tile on a GPU
+
+
+class Rounded(NamedTuple):
+    """A product of rounded factors, with the factors as they are: ``product`` is about A @ B.T."""
+
+    product: object
+    A: object
+    B: object
 
 
 def matmul(A, B, out=None):
@@ -84,29 +99,56 @@ def _in_small_pages(shape, dtype):
     return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), dtype=dtype).reshape(shape)
 
 
-def product_tiles(A, B, consume):
+def product_of_support(A, B, bias, precision):
+    """``U = A @ B`` of arrays that are not NumPy's, of which entries with ``U + bias > 0`` count.
+
+    Which these are, `precision` decides; they themselves are products of factors as they are.
+    """
+    if not (is_gpu(A) and is_rounded(A, precision)):
+        return A @ B
+    cuda = importlib.import_module("skdict.kernels.dense_cuda")
+    U = cuda.product(A, B.T, precision)
+    cuda.refine_positive(U, bias, A, B.T)
+    return U
+
+
+def is_rounded(A, precision):
+    """Does a product of A in this precision round its factors?"""
+    return precision != "highest" and is_gpu(A) and A.dtype == np.float32
+
+
+def exact_entries(A, B, indices):
+    """Products of each row of A with the rows of B that `indices`, (n, k), names; on a GPU."""
+    return importlib.import_module("skdict.kernels.dense_cuda").exact_entries(A, B, indices)
+
+
+def product_tiles(A, B, consume, precision="highest"):
     """List of ``consume(A[tile] @ B)`` over tiles of rows, in order.
 
     The product of a tile lies in a buffer that the next tile overwrites: `consume` must copy what
     it keeps. So the whole product never exists, unless there are few rows. Rows of the buffer are
-    padded: a stride that is a multiple of 4096 bytes slows the product.
+    padded: a stride that is a multiple of 4096 bytes slows the product. With a `precision` that
+    rounds, the product comes as :class:`Rounded`.
     """
-    if not is_host(namespace(A)):
+    if not (is_host(namespace(A)) or is_gpu(A)):
         return [consume(A @ B)]
     parts = {}
 
     def keep(tile, start, stop):
         parts[start] = consume(tile)
 
-    for_tiles(A, B, keep)
+    for_tiles(A, B, keep, precision=precision)
     return [parts[start] for start in sorted(parts)]
 
 
-def for_tiles(A, B, use, prepare=None):
+def for_tiles(A, B, use, prepare=None, precision="highest"):
     """Call ``use(A[start:stop] @ B, start, stop)`` on threads for tiles of rows.
 
     ``prepare(start, stop)``, if given, is called before these rows of A are read.
     """
+    if is_gpu(A):
+        _for_tiles_on_gpu(A, B.T, use, prepare, precision)
+        return
     (n, d), m, pool = A.shape, B.shape[1], threads.current()
     if are_few_rows(n, m):
         if prepare is not None:
@@ -125,6 +167,22 @@ def for_tiles(A, B, use, prepare=None):
 
     # A block on a thread of its own gains nothing from smaller tiles.
     pool.blocks(tile, n, tile_rows(n if not pool.within_block else max(n, 2 * _TILE), d, m))
+
+
+def _for_tiles_on_gpu(A, B, use, prepare, precision):
+    cuda, xp = importlib.import_module("skdict.kernels.dense_cuda"), namespace(A)
+    (n, _), m = A.shape, B.shape[0]
+    rounds = is_rounded(A, precision)
+    factor = cuda.to_bfloat16(B) if rounds and precision == "bf16" else B  # once for all tiles
+    size = min(n, max(_FEW_ROWS, GPU_BYTES // (m * A.dtype.itemsize)))
+    memory = xp.empty((size, m), dtype=A.dtype)
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        if prepare is not None:
+            prepare(start, stop)
+        rows = A[start:stop, :]
+        U = cuda.product(rows, factor, precision, out=memory[: stop - start, :])
+        use(Rounded(U, rows, B) if rounds else U, start, stop)
 
 
 def are_few_rows(n, m):

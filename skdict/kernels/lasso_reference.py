@@ -3,7 +3,7 @@
 import math
 
 from skdict.backend import namespace
-from skdict.kernels.pursuit_reference import _nonzeros
+from skdict.kernels.products_reference import nonzeros
 
 GAMMA = 3.0  # of the minimax concave penalty
 EVERY = 10  # gradient steps between looks at the gap
@@ -26,7 +26,7 @@ def lasso(
     Z = xp.zeros_like(X @ D.T) if first is None else xp.asarray(first, copy=True)
     solve = _fista if algorithm == "fista" else _descend
     Z, open_ = solve(X, D, Z, float(alpha), penalty, width, positive, gap_tol, max_sweeps)
-    return *_nonzeros(Z), int(xp.count_nonzero(open_))
+    return *nonzeros(Z), int(xp.count_nonzero(open_))
 
 
 def _descend(X, D, Z, alpha, penalty, width, positive, gap_tol, max_sweeps):

@@ -1,6 +1,7 @@
 """Pursuit in plain array code, all samples in step; see :mod:`skdict.kernels.pursuit`."""
 
 from skdict.backend import device, namespace
+from skdict.kernels.products_reference import nonzeros
 
 ROUNDING = 16  # times eps and the norm of the sample: correlations this small are rounding error
 DEPENDENT = 64  # times eps: squared distance of a unit atom to a span in which it lies
@@ -23,7 +24,7 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
         Z = xp.stack([_positive(X[i, :], D, k, float(tol[i]), ols) for i in rows])
     else:
         Z = _orthogonal(X, D, k, tol, algorithm == "ols")
-    return _nonzeros(Z * size[:, None])
+    return nonzeros(Z * size[:, None])
 
 
 def _mp(X, D, k, tol, positive):
@@ -132,15 +133,6 @@ def _substitute(slots, D, Z):
         done.append((xp.take(D, j, axis=0), z))
         Z = Z + _one_hot(j, Z) * z[:, None]
     return Z
-
-
-def _nonzeros(Z):
-    xp = namespace(Z)
-    counts = xp.astype(xp.count_nonzero(Z, axis=1), xp.int64)
-    rows, columns = xp.nonzero(Z)
-    values = xp.take(xp.reshape(Z, (-1,)), rows * Z.shape[1] + columns, axis=0)
-    indptr = xp.concat([xp.zeros_like(counts[:1]), xp.cumulative_sum(counts)])
-    return indptr, xp.astype(columns, xp.int32), values
 
 
 def _largest(scores):

@@ -2,6 +2,7 @@
 
 from skdict.backend import namespace
 from skdict.kernels import implementation
+from skdict.kernels.dense import Rounded, exact_entries
 
 
 def topk(U, bias, k, in_order=True):
@@ -10,7 +11,8 @@ def topk(U, bias, k, in_order=True):
     Parameters
     ----------
     U : array of shape (n, m), C-contiguous, float32 or float64
-        The product, without bias.
+        The product, without bias. Or a :class:`skdict.kernels.dense.Rounded` product, which decides
+        what is selected; values are then computed from its factors as they are.
     bias : array of shape (m,), dtype of `U`
     k : int, 0 <= k <= m
     in_order : bool
@@ -29,4 +31,7 @@ def topk(U, bias, k, in_order=True):
     Deterministic. The CPU version costs O(m) a row with a small constant: maxima of m / 16 strided
     groups of columns, a threshold that about k of them reach, then a look into these groups only.
     """
-    return implementation("topk", namespace(U)).topk(U, bias, k, in_order)
+    if not isinstance(U, Rounded):
+        return implementation("topk", namespace(U)).topk(U, bias, k, in_order)
+    indices, _ = topk(U.product, bias, k, in_order)
+    return indices, exact_entries(U.A, U.B, indices) + namespace(bias).take(bias, indices)
