@@ -6,6 +6,7 @@ from skdict.autoencoders.topk import TopKAutoencoder
 from skdict.coders.lasso import LassoCoder
 from skdict.coders.matching_pursuit import MatchingPursuitCoder
 from skdict.coders.threshold import ThresholdCoder
+from skdict.moving import to_device
 
 __version__ = "0.1.0"
 
@@ -16,4 +17,5 @@ __all__ = [
     "SparseAutoencoder",
     "ThresholdCoder",
     "TopKAutoencoder",
+    "to_device",
 ]

@@ -80,6 +80,8 @@ def add_outer(out, Z, G):
 
 def column_sum(Z):
     """Sum over samples, of shape (n_components,)."""
+    if isinstance(Z, SparseCodes) and is_gpu(Z.values):
+        return products.sum_of_columns(Z.columns, Z.values)
     if isinstance(Z, SparseCodes):
         return products.column_sum(Z.indptr, Z.indices, Z.values, Z.n_components)
     return namespace(Z).sum(Z, axis=0)

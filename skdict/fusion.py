@@ -87,6 +87,7 @@ class Batch:
 
     ``counts`` entries in each sample (None on a GPU, where all have as many); of each entry
     ``indices`` of its latent, ``values`` of its code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
+    ``columns``, on a GPU if there is one tile, their order by column;
     ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms,
     ``unexplained``: square of the residual over the number of samples of the batch.
     """
@@ -96,6 +97,7 @@ class Batch:
     values: np.ndarray
     d_U: np.ndarray
     inner: np.ndarray
+    columns: tuple | None
     residual_sum: np.ndarray
     d_params: dict
     value: float
@@ -137,6 +139,7 @@ def _joined(tiles):
 
     return Batch(
         *(all_of(name) for name in ("counts", "indices", "values", "d_U", "inner")),
+        None,
         sum_of([tile.residual_sum for tile in tiles]),
         {name: sum_of([tile.d_params[name] for tile in tiles]) for name in tiles[0].d_params},
         sum_of([tile.value for tile in tiles]),
@@ -152,6 +155,7 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
     if activation.support is not None:
         U = positive_entries(U, params[activation.support], m, in_order=False)
     heads, tape = activation.forward(U, params, context)
+    columns = heads["codes"].columns if is_gpu(X) else None  # which all of this support share
     d_heads, value = {}, 0.0
     for term in terms:
         if isinstance(term, L1):
@@ -173,7 +177,7 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
     Z = heads["codes"]
     return Batch(
         None if is_gpu(X) else np.diff(Z.indptr), Z.indices, Z.values, d_U[0].values,
-        inner_of_codes, residual.sum(axis=0), d_params, value, unexplained,
+        inner_of_codes, columns, residual.sum(axis=0), d_params, value, unexplained,
     )  # fmt: skip
 
 

@@ -18,6 +18,11 @@ from hypothesis import settings
 # `from strategies import ...` works in every folder of tests, whatever pytest's import mode.
 sys.path.insert(0, str(Path(__file__).parent))
 
+# A stand-in for CuPy whose kernels run on the host, where it is asked for (tests/fake_cupy).
+EMULATED = os.environ.get("SKDICT_CUPY") == "emulated"
+if EMULATED:
+    sys.path.insert(0, str(Path(__file__).parent / "fake_cupy"))
+
 # Shells start processes in the background with SIGINT ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -80,6 +85,8 @@ def _implementations():
         yield "cpu-numpy", Implementation("cpu", NAMESPACES["numpy"])
     for name, xp in NAMESPACES.items():
         yield f"reference-{name}", Implementation("reference", xp)
+    if "cupy" in NAMESPACES:
+        yield "cuda-cupy", Implementation("cuda", NAMESPACES["cupy"])
 
 
 IMPLEMENTATIONS = dict(_implementations())

@@ -19,7 +19,7 @@ ENGINE += [("encoders", "terms", "constraints", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
 ENGINE += [("encoding", "runs"), ("progress", "saving")]
 SHELL = ["_sklearn", "_validation", ("_callbacks", "_configuration", "_lazy"), "_fitting"]
-SHELL += ["_base", ("autoencoders", "coders")]
+SHELL += ["_base", ("autoencoders", "coders"), "moving"]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
@@ -28,6 +28,7 @@ ALLOWED = {
     "testing": {"metrics"},
 }
 KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_fitting", "_base", "autoencoders", "coders"}
+KNOWS_SKLEARN |= {"moving"}
 KNOWS_SKLEARN |= {"datasets", "model_selection", "testing", "distributed", "plotting"}
 
 
