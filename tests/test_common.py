@@ -1,5 +1,6 @@
 """scikit-learn's own checks, on every public estimator and without an expected failure."""
 
+import importlib.util
 import os
 from unittest import SkipTest
 
@@ -34,40 +35,50 @@ needs_dispatch = pytest.mark.skipif(
 )
 
 
-def tries_strict_arrays(check):
-    return getattr(check, "keywords", {}).get("array_namespace") == "array_api_strict"
+# Where they are installed, scikit-learn's checks of these must run, on the CPU.
+REQUIRED = ["array_api_strict"] + ["torch"] * bool(importlib.util.find_spec("torch"))
+
+
+def must_run(check, namespaces=REQUIRED):
+    keywords = getattr(check, "keywords", {})
+    absent = keywords.get("device_name") in ("cuda", "xpu", "mps")
+    return keywords.get("array_namespace") in namespaces and not absent
 
 
 @parametrize_with_checks(CHECKED)
 def test_estimator_checks(estimator, check):
     # Catches whatever breaks scikit-learn's conventions; a failed check raises. With
-    # SCIPY_ARRAY_API=1 a check on array_api_strict that is skipped is a failure, too.
+    # SCIPY_ARRAY_API=1 a check on REQUIRED libraries that is skipped is a failure, too.
     try:
         assert check(estimator) is None
     except SkipTest as skipped:
-        if DISPATCHES and tries_strict_arrays(check):
-            pytest.fail(f"a check on array_api_strict was skipped: {skipped}")
+        if DISPATCHES and must_run(check):
+            pytest.fail(f"a check of the array API was skipped: {skipped}")
         raise
 
 
 @each_class
+@pytest.mark.parametrize("name", REQUIRED)
 @needs_dispatch
-def test_array_api_checks_exist(cls):
+def test_array_api_checks_exist(cls, name):
     # Catches a tag that takes the array-API checks out of those that test_estimator_checks runs.
-    checks = [check for _, check in estimator_checks_generator(cls()) if tries_strict_arrays(check)]
+    checks = [check for _, check in estimator_checks_generator(cls()) if must_run(check, [name])]
     names = {check.func.__name__ for check in checks}
-    assert {"check_array_api_input", "check_array_api_same_namespace"} <= names
+    expected = {"check_array_api_input", "check_array_api_same_namespace"}
+    assert names >= (expected if name == "array_api_strict" else {"check_array_api_input"})
 
 
 @each_class
+@pytest.mark.parametrize("name", REQUIRED)
 @needs_dispatch
-def test_array_api_values(cls):
+def test_array_api_values(cls, name):
     # Catches a namespace in which another model is learned (check_estimator only compares types).
     try:
         estimator_checks.check_array_api_input(
             cls.__name__,
             small(cls, algorithm="fista") if cls is LassoCoder else small(cls),
-            array_namespace="array_api_strict",
+            array_namespace=name,
+            device_name="cpu" if name == "torch" else "CPU_DEVICE",
             dtype_name="float64",
             check_values=True,
         )
