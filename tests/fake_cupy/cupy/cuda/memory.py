@@ -1,0 +1,5 @@
+"""Errors of allocation."""
+
+
+class OutOfMemoryError(MemoryError):
+    """As the real one."""
