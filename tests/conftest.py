@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from skdict.kernels import CUDA
+
 # `from strategies import ...` works in every folder of tests, whatever pytest's import mode.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A stand-in for CuPy whose kernels run on the host, where it is asked for (tests/fake_cupy).
+# A stand-in for CuPy whose kernels run on the host, where it is asked for (tests/stand_in).
+collect_ignore = ["fake_cupy", "stand_in"]
 EMULATED = os.environ.get("SKDICT_CUPY") == "emulated"
 if EMULATED:
-    sys.path.insert(0, str(Path(__file__).parent / "fake_cupy"))
+    sys.path.insert(0, str(Path(__file__).parent / "stand_in"))
 
 # Shells start processes in the background with SIGINT ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,10 +50,35 @@ NAMESPACES = {
 }
 
 
-@pytest.fixture(scope="session", params=list(NAMESPACES))
+def _marked(names):
+    gpu = pytest.mark.gpu
+    return [pytest.param(name, marks=gpu if "cupy" in name else ()) for name in names]
+
+
+@pytest.fixture(scope="session", params=_marked(NAMESPACES))
 def xp(request):
     """Namespace of every array library that works here."""
     return NAMESPACES[request.param]
+
+
+@pytest.fixture
+def cupy():
+    """CuPy where it has a GPU, or its stand-in."""
+    if "cupy" not in NAMESPACES:
+        pytest.skip("no GPU that CuPy can use (SKDICT_CUPY=emulated runs kernels on the host)")
+    return importlib.import_module("cupy")
+
+
+@pytest.fixture
+def fake(cupy):
+    """What the stand-in for CuPy remembers: transfers, launches; fresh for each test."""
+    if not EMULATED:
+        pytest.skip("only the stand-in for CuPy tells of its transfers (SKDICT_CUPY=emulated)")
+    state = cupy.fake
+    before = state.n_devices, state.largest_array
+    state.log.clear()
+    yield state
+    state.n_devices, state.largest_array = before
 
 
 @pytest.fixture
@@ -73,6 +101,8 @@ class Implementation:
     xp: ModuleType
 
     def load(self, kernel):
+        if self.kind == "cuda" and kernel not in CUDA:
+            pytest.skip(f"CuPy arrays take the reference of {kernel}: it has no CUDA version")
         return importlib.import_module(f"skdict.kernels.{kernel}_{self.kind}")
 
     def asarray(self, array, dtype=None):
@@ -92,9 +122,9 @@ def _implementations():
 IMPLEMENTATIONS = dict(_implementations())
 
 
-@pytest.fixture(scope="session", params=list(IMPLEMENTATIONS))
+@pytest.fixture(scope="session", params=_marked(IMPLEMENTATIONS))
 def implementation(request):
-    """Compiled kernels with numpy, the reference with every namespace."""
+    """Compiled kernels with numpy and CuPy, the reference with every namespace."""
     return IMPLEMENTATIONS[request.param]
 
 

@@ -60,7 +60,7 @@ def test_dense_equals_sparse(xp, p):
     for Z in (dense, sparse):
         assert_allclose(to_numpy(codes.column_sum(Z)), p.dense.sum(axis=0), **TOLERANCE)
         assert_array_equal(to_numpy(codes.to_dense(Z)), p.dense)
-        assert_array_equal(codes.n_fired(Z), np.count_nonzero(p.dense, axis=0))
+        assert_array_equal(to_numpy(codes.n_fired(Z)), np.count_nonzero(p.dense, axis=0))
         assert_array_equal(to_numpy(codes.to_dense(codes.add(Z, Z))), 2 * p.dense)
         assert not to_numpy(codes.to_dense(codes.zeros_like(Z))).any()
     support = np.zeros(p.dense.shape, dtype=bool)

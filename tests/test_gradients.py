@@ -155,7 +155,7 @@ def test_dead_latents_learn(xp):
         _, grads, heads = loss_and_grad(to(xp, params), X, case.encoder, case.terms, context)
         rows[name] = {key: to_numpy(grads[key]) for key in ("components", "encoder")}
     aux = np.zeros(tiny.dead.size, dtype=bool)
-    aux[tiny.dead] = codes.n_fired(heads["aux"]) > 0
+    aux[tiny.dead] = to_numpy(codes.n_fired(heads["aux"])) > 0
     assert aux.any()
     for key in ("components", "encoder"):
         without, with_ = rows["topk"][key], rows["topk, dead latents"][key]
@@ -231,7 +231,7 @@ def test_atoms_and_bias_learn_from_held_codes(name, xp):
     # would catch: a coder that cannot learn, or that has parameters of an encoder
     tiny = problem(np.random.default_rng(4), n=9, m=6, d=4)
     _, _, _, grads, heads = pursuit_gradient(PURSUITS[name], tiny, xp)
-    used = codes.n_fired(heads["codes"]) > 0
+    used = to_numpy(codes.n_fired(heads["codes"])) > 0
     assert grads.keys() == {"components", "decoder_bias"}
     assert used.any()
     assert_array_equal(to_numpy(grads["components"]).any(axis=1), used)

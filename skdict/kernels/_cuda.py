@@ -41,6 +41,11 @@ def launch(file, name, dtype, n_blocks, *arguments, threads=THREADS, shared=0):
     function((n_blocks,), (threads,), arguments, shared_mem=shared)
 
 
+def threads_for(n):
+    """Threads of a block that shares n numbers: at least four each, for waiting costs more."""
+    return min(THREADS, 32 * max(1, -(-n // 128)))
+
+
 def contiguous(*arrays):
     """The arrays, C-contiguous."""
     import cupy

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdict.kernels._cuda import THREADS, contiguous, launch
+from skdict.kernels._cuda import THREADS, contiguous, launch, threads_for
 
 
 def adam(param, grad, mean, square, rate, beta1, beta2, epsilon):
@@ -18,6 +18,7 @@ def adam_unit_rows(param, grad, mean, square, rate, beta1, beta2, epsilon):
     launch(
         "adam", "adam_unit_rows", param.dtype, param.shape[0], param, grad, mean, square,
         *scalars(param.dtype, rate, beta1, beta2, epsilon), np.int32(param.shape[1]),
+        threads=threads_for(param.shape[1]),
     )  # fmt: skip
 
 

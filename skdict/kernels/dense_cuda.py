@@ -62,4 +62,5 @@ def refine_positive(U, bias, A, B):
     """Entries of U with ``U + bias > 0`` become ``A @ B.T``, in place."""
     A, B, bias = contiguous(A, B, bias)
     (n, m), d = U.shape, A.shape[1]
-    launch("dense", "refine_positive", U.dtype, n, U, bias, A, B, np.int32(m), np.int32(d))
+    arrays = U, bias, A, B, np.int32(m), np.int32(d)
+    launch("dense", "refine_positive", U.dtype, n, *arrays, threads=threads_for(m))

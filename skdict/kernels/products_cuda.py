@@ -9,14 +9,15 @@ import cupy
 import numpy as np
 
 from skdict.kernels import products_reference
-from skdict.kernels._cuda import THREADS, contiguous, launch
+from skdict.kernels._cuda import THREADS, contiguous, launch, threads_for
 
 
 def decode(indptr, indices, values, D):
     n, d = indptr.shape[0] - 1, D.shape[1]
     (D,) = contiguous(D)
     out = cupy.empty((n, d), dtype=D.dtype)
-    launch("products", "decode", D.dtype, n, indptr, indices, values, D, out, np.int32(d))
+    arrays = indptr, indices, values, D, out
+    launch("products", "decode", D.dtype, n, *arrays, np.int32(d), threads=threads_for(d))
     return out
 
 
@@ -24,7 +25,8 @@ def codes_gradient(indptr, indices, D, G):
     n, d = indptr.shape[0] - 1, D.shape[1]
     D, G = contiguous(D, G)
     out = cupy.empty(indices.shape, dtype=D.dtype)
-    launch("products", "codes_gradient", D.dtype, n, indptr, indices, D, G, out, np.int32(d))
+    arrays = indptr, indices, D, G, out
+    launch("products", "codes_gradient", D.dtype, n, *arrays, np.int32(d), threads=threads_for(d))
     return out
 
 
@@ -32,9 +34,8 @@ def add_outer(out, columns, values, G):
     starts, entries, rows = columns
     (G,) = contiguous(G)
     m, d = out.shape
-    launch(
-        "products", "add_outer", G.dtype, m, starts, entries, rows, values, G, out, np.int32(d)
-    )  # fmt: skip
+    arrays = starts, entries, rows, values, G, out
+    launch("products", "add_outer", G.dtype, m, *arrays, np.int32(d), threads=threads_for(d))
     return out
 
 
@@ -46,9 +47,10 @@ def sum_of_columns(columns, values):
     """What :func:`column_sum` gives, of codes whose column order is known."""
     starts, entries, _ = columns
     m = starts.shape[0] - 1
-    out, n_blocks = cupy.empty(m, dtype=values.dtype), -(-m // (THREADS // 32))
-    launch("products", "sum_columns", values.dtype, n_blocks, starts, entries, values, out,
-           np.int32(m))  # fmt: skip
+    out, warps = cupy.empty(m, dtype=values.dtype), 4
+    arrays = starts, entries, values, out
+    launch("products", "sum_columns", values.dtype, -(-m // warps), *arrays, np.int32(m),
+           threads=32 * warps)  # fmt: skip
     return out
 
 
@@ -61,10 +63,12 @@ def by_column(indptr, indices, n_components):
         launch("products", name, np.float32, n_blocks, *arguments, threads=threads)
 
     run("count_columns", -(-nnz // THREADS), indices, starts, np.int64(nnz))
-    run("sum_up", 1, starts, following, np.int32(m), threads=1024)
-    run("place_entries", n, indptr, indices, following, placed, placed_rows, threads=64)
+    run("sum_up", 1, starts, following, np.int32(m), threads=1024 if m > 4096 else 128)
+    run("place_entries", n, indptr, indices, following, placed, placed_rows, threads=32)
     if nnz:
-        run("order_columns", m, starts, placed, placed_rows, entries, rows, np.int32(n))
+        threads = THREADS if n > 1024 else 32  # a power of two, so that it divides the bitmap
+        arrays = starts, placed, placed_rows, entries, rows
+        run("order_columns", m, *arrays, np.int32(n), threads=threads)
     return starts, entries, rows
 
 
@@ -75,6 +79,6 @@ def positive_support(U, bias, in_order=True):
 def to_dense(indptr, indices, values, n_components):
     n = indptr.shape[0] - 1
     out = cupy.zeros((n, n_components), dtype=values.dtype)
-    launch("products", "to_dense", values.dtype, n, indptr, indices, values, out,
-           np.int32(n_components))  # fmt: skip
+    arrays = indptr, indices, values, out
+    launch("products", "to_dense", values.dtype, n, *arrays, np.int32(n_components), threads=32)
     return out

@@ -1,9 +1,9 @@
 // One step of matching pursuit, a block of threads per sample; pursuit_cuda.py multiplies residuals
 // by atoms between steps.
 //
-// Rows of C, R and q belong to samples that go on, and rows[b] is the place of what is held of the
-// sample: its support, codes and so on. Only the choice of an atom relies on C, whose precision may
-// be low; codes and residuals are computed from the atoms.
+// Row b of C, R, Q and active belongs to a block, and rows[b] is where the rest of its sample lies:
+// support, codes and so on. Only the choice of an atom relies on C, whose precision may be low;
+// codes and residuals are computed from the atoms.
 //
 // Orthogonal pursuit needs the part q_t of atom t that is orthogonal to the atoms before it. It
 // keeps its coordinates T[t] in these, q_t = sum over p <= t of T[t, p] d_p with T[t, t] = 1, and
@@ -83,16 +83,14 @@ __device__ bool is_left(REAL square, REAL tol) { return sqrt(square) > tol; }
 
 extern "C" __global__ void __launch_bounds__(256) matching_step(
     const REAL *D, const REAL *C, REAL *R, const int *rows, int *active, int *supports, REAL *codes,
-    int *held, REAL *squares, const REAL *least, const REAL *tol, int m, int d, int slots,
-    int positive) {
+    int *held, const REAL *least, const REAL *tol, int m, int d, int slots, int positive) {
     const int b = blockIdx.x, row = rows[b];
     if (!active[b]) return;
     int *support = supports + (size_t)row * slots;
     REAL *z = codes + (size_t)row * slots, *r = R + (size_t)b * d;
     const int count = held[row];
-    const bool left = is_left(squares[row], tol[row]);
     const Best best = largest(C + (size_t)b * m, m, nullptr, positive);
-    bool goes_on = left && best.score > least[row];
+    bool goes_on = best.score > least[row];
     REAL c = 0;
     if (goes_on) {
         c = block_dot(r, D + (size_t)best.place * d, d);
@@ -112,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(256) matching_step(
     found = __syncthreads_or(found);
     const REAL square = subtract(r, c, D + (size_t)best.place * d, d);
     if (threadIdx.x == 0) {
-        squares[row] = square;
+        active[b] = is_left(square, tol[row]);
         if (!found) {
             support[count] = best.place;
             z[count] = c;
@@ -249,34 +247,31 @@ __device__ REAL residual(const Sample &s, REAL *r, int count) {
 
 extern "C" __global__ void __launch_bounds__(256) orthogonal_step(
     const REAL *D, const REAL *gram, const REAL *X, const REAL *C, REAL *R, REAL *Q,
-    const int *rows, int *active, int *supports, REAL *codes, REAL *numbers, REAL *triangles,
-    unsigned *closed, int *held, REAL *squares, const REAL *least, const REAL *tol, REAL dependent,
-    int m, int d, int slots, int positive) {
+    const int *rows, int *active, int *supports, REAL *codes, int *held, REAL *squares,
+    const REAL *least, const REAL *tol, REAL *numbers, REAL *triangles, unsigned *closed,
+    REAL dependent, int m, int d, int slots, int has_gram, int positive) {
     const int b = blockIdx.x, row = rows[b];
     if (!active[b]) return;
     REAL *r = R + (size_t)b * d, *own = numbers + (size_t)row * 5 * slots;
     const Sample s = {
-        D, gram, X + (size_t)row * d, m, d, supports + (size_t)row * slots,
+        D, has_gram ? gram : nullptr, X + (size_t)row * d, m, d, supports + (size_t)row * slots,
         codes + (size_t)row * slots, own, own + slots, own + 2 * (size_t)slots,
         own + 3 * (size_t)slots, own + 4 * (size_t)slots,
         triangles + row * ((size_t)slots * (slots + 1) / 2), Q + (size_t)b * d,
         closed + (size_t)row * ((m + 31) / 32)};
     const int t = held[row];
     const REAL before = squares[row];
-    bool goes_on = t < slots && is_left(before, tol[row]);
-    __syncthreads();
+    bool goes_on = true;
     int j = -1;
-    REAL square = 0;
-    while (goes_on) {
+    REAL square = 0, c = 0;
+    while (goes_on && square <= dependent) {  // such an atom is passed over
         const Best best = largest(C + (size_t)b * m, m, s.closed, positive);
         goes_on = best.score > least[row];
         if (!goes_on) break;
         j = best.place;
         if (threadIdx.x == 0) s.closed[j / 32] |= 1u << j % 32;
         square = orthogonalise(s, t, j);
-        if (square > dependent) break;
     }
-    REAL c = 0;
     if (goes_on) {
         c = block_dot(r, s.q, d);
         goes_on = (positive ? c : fabs(c)) > least[row];
@@ -303,6 +298,7 @@ extern "C" __global__ void __launch_bounds__(256) orthogonal_step(
         if (threadIdx.x == 0) {
             squares[row] = after;
             held[row] = t + 1;
+            active[b] = t + 1 < slots && is_left(after, tol[row]);
         }
         return;
     }
@@ -311,6 +307,7 @@ extern "C" __global__ void __launch_bounds__(256) orthogonal_step(
     if (threadIdx.x == 0) {
         squares[row] = after;
         held[row] = count;
+        active[b] = count < slots && is_left(after, tol[row]);
         // Atoms that left may come back, but for the new one. Where rounding is all that changes,
         // none may: so every pursuit ends.
         for (int p = count; p <= t; ++p) {

@@ -8,7 +8,7 @@ one pass over weights and moments. Between them entries are put in the order of 
 import cupy
 import numpy as np
 
-from skdict.kernels._cuda import launch
+from skdict.kernels._cuda import launch, threads_for
 from skdict.kernels.adam_cuda import adam, scalars
 from skdict.kernels.products_cuda import by_column
 
@@ -22,7 +22,7 @@ def reconstruct(Z, X, D, residual):
     (n, d), dtype = X.shape, D.dtype
     inner, squares = cupy.empty(Z.values.shape, dtype=dtype), cupy.empty(n, dtype=np.float64)
     arrays = Z.indptr, Z.indices, Z.values, D, X, residual, inner, squares
-    launch("sparse_step", "reconstruct", dtype, n, *arrays, np.int32(d))
+    launch("sparse_step", "reconstruct", dtype, n, *arrays, np.int32(d), threads=threads_for(d))
     return squares.sum(), inner
 
 
@@ -48,6 +48,7 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
         "sparse_step", "update_latents", dtype, m, *columns, batch.values, batch.d_U, batch.inner,
         residual, centred, slots, extra_D, extra_W, *matrices, keep, fired, dtype.type(1 / n),
         dtype.type(rates["encoder"]), *scalars(dtype, rates["components"], *betas), np.int32(d),
+        threads=threads_for(d),
     )  # fmt: skip
     for name, gradient in (("encoder_bias", totals), ("decoder_bias", of_bias)):
         adam(params[name], gradient, *(moment[name] for moment in moments), rates[name], *betas)

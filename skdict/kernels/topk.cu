@@ -104,7 +104,7 @@ __device__ void among_all(const REAL *u, const REAL *bias, int m, int k, int *in
     int rest;
     const Key least = kth_largest([&](int i) { return key_of(u[i] + bias[i]); }, m, k, histogram,
                                   found, &rest);
-    const int warps = THREADS / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int part = (m + 32 * warps - 1) / (32 * warps) * 32;
     const int begin = warp * part, end = min(begin + part, m);
     int n_larger = 0, n_equal = 0;

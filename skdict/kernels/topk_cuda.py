@@ -7,7 +7,7 @@ few candidates, and the row is read twice.
 import cupy
 import numpy as np
 
-from skdict.kernels._cuda import contiguous, launch
+from skdict.kernels._cuda import THREADS, contiguous, launch, threads_for
 
 GROUPS = 1024  # 4 of each of 256 threads (topk.cu)
 
@@ -19,7 +19,7 @@ def topk(U, bias, k, in_order=True):
     if k == 0 or n == 0:
         return indices, values
     few = np.int32(m >= 2 * GROUPS and k <= GROUPS // 4)
-    launch(
-        "topk", "topk_rows", U.dtype, n, U, bias, indices, values, np.int32(m), np.int32(k), few
-    )
+    sizes = np.int32(m), np.int32(k), few
+    threads = THREADS if few else threads_for(m)
+    launch("topk", "topk_rows", U.dtype, n, U, bias, indices, values, *sizes, threads=threads)
     return indices, values

@@ -16,6 +16,7 @@
 
 #pragma once
 
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -78,6 +79,8 @@ struct Warp {
 
 struct Thread {
     ucontext_t context;
+    jmp_buf place;  // where it goes on: swapcontext would ask the system about signals each time
+    bool begun;
     uint3 index;
     unsigned lane, waits_in;  // the phase that has to end
     Barrier* waits_for;
@@ -92,6 +95,7 @@ inline Warp warps[max_threads / warp_size];
 inline Barrier block_barrier;
 inline Thread* current = nullptr;
 inline ucontext_t scheduler;
+inline jmp_buf scheduler_place;
 inline void* scheduler_fiber = nullptr;
 inline dim3 grid, block;
 inline uint3 block_index;
@@ -104,6 +108,17 @@ inline void* body_arguments = nullptr;
     std::fprintf(stderr, "cuda_on_cpu: %s%s\n", message, detail);
     std::fflush(stderr);
     std::abort();
+}
+
+// From a CUDA thread to the scheduler, until that resumes it.
+UNSEEN inline void yield() {
+    Thread* self = current;
+#if defined(__SANITIZE_THREAD__)
+    __tsan_switch_to_fiber(scheduler_fiber, __tsan_switch_to_fiber_no_sync);
+    swapcontext(&self->context, &scheduler);
+#else
+    if (!_setjmp(self->place)) _longjmp(scheduler_place, 1);
+#endif
 }
 
 UNSEEN inline unsigned wait_at(Barrier& barrier, unsigned mine, const char* operation) {
@@ -120,10 +135,7 @@ UNSEEN inline unsigned wait_at(Barrier& barrier, unsigned mine, const char* oper
         self->waits_for = &barrier;
         self->waits_in = barrier.phase;
         self->operation = operation;
-#if defined(__SANITIZE_THREAD__)
-        __tsan_switch_to_fiber(scheduler_fiber, __tsan_switch_to_fiber_no_sync);
-#endif
-        swapcontext(&self->context, &scheduler);
+        yield();
     }
 #if defined(__SANITIZE_THREAD__)
     __tsan_acquire(&barrier);
@@ -132,12 +144,11 @@ UNSEEN inline unsigned wait_at(Barrier& barrier, unsigned mine, const char* oper
 }
 
 UNSEEN inline void run_thread() {
-    body(body_arguments);
-    current->done = true;
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(scheduler_fiber, __tsan_switch_to_fiber_no_sync);
-#endif
-    swapcontext(&current->context, &scheduler);
+    while (true) {  // one block after another, on the same stack
+        body(body_arguments);
+        current->done = true;
+        yield();
+    }
 }
 
 UNSEEN inline void start_block(unsigned n_threads, size_t n_shared) {
@@ -161,6 +172,10 @@ UNSEEN inline void start_block(unsigned n_threads, size_t n_shared) {
         thread.warp->barrier = Barrier{warp_size};
         thread.waits_for = nullptr;
         thread.done = false;
+#if !defined(__SANITIZE_THREAD__)
+        if (thread.begun) continue;
+#endif
+        thread.begun = false;
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = stacks + t * stack_size;
         thread.context.uc_stack.ss_size = stack_size;
@@ -173,8 +188,13 @@ UNSEEN inline void resume(Thread& thread) {
     current = &thread;
 #if defined(__SANITIZE_THREAD__)
     __tsan_switch_to_fiber(thread.fiber, __tsan_switch_to_fiber_no_sync);
-#endif
     swapcontext(&scheduler, &thread.context);
+#else
+    if (_setjmp(scheduler_place)) return;
+    if (thread.begun) _longjmp(thread.place, 1);
+    thread.begun = true;
+    setcontext(&thread.context);
+#endif
 }
 
 UNSEEN inline void run_block(unsigned n_threads) {
