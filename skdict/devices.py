@@ -29,8 +29,8 @@ def parsed(name, estimator):
         return name
     if not re.fullmatch(r"cuda(:\d+)?", name):
         raise ValueError(
-            f"{estimator}: device={name!r} is unknown. Choose None to compute where X is, 'cuda' or "
-            "'cuda:0' to send host arrays to a GPU, or 'cpu'."
+            f"{estimator}: device={name!r} is unknown. Choose None to compute where X is, "
+            "'cuda' or 'cuda:0' to send host arrays to a GPU, or 'cpu'."
         )
     return cuda_device(name, estimator)
 

@@ -86,10 +86,10 @@ class Batch:
     """What a batch, or a tile of it, gives beside the residual.
 
     ``counts`` entries in each sample (None on a GPU, where all have as many); of each entry
-    ``indices`` of its latent, ``values`` of its code, ``d_U``: gradient of its pre-activation, ``inner``: product of residual and atom;
-    ``columns``, on a GPU if there is one tile, their order by column;
-    ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the terms,
-    ``unexplained``: square of the residual over the number of samples of the batch.
+    ``indices`` of its latent, ``values`` of its code, ``d_U``: gradient of its pre-activation,
+    ``inner``: product of residual and atom; ``columns``, on a GPU if there is one tile, their order
+    by column; ``residual_sum`` over samples, ``d_params`` of the activation; ``value`` of the
+    terms, ``unexplained``: square of the residual over the number of samples of the batch.
     """
 
     counts: np.ndarray

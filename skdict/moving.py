@@ -44,7 +44,8 @@ def to_device(estimator, device):
     """
     if not isinstance(device, str):
         raise TypeError(
-            f"to_device: device={device!r} is no name of a device. Choose 'cpu', 'cuda' or 'cuda:0'."
+            f"to_device: device={device!r} is no name of a device. Choose 'cpu', 'cuda' or "
+            "'cuda:0'."
         )
     place = parsed(device, "to_device")
     moved = copy.deepcopy(estimator)

@@ -52,11 +52,11 @@ class Settings(NamedTuple):
 class TrainState:
     """Everything that changes while training; copyable and picklable.
 
-    ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: samples since each
-    latent fired, on the host but with CuPy; ``step`` and ``n_seen``: steps taken, samples seen;
-    ``random``: host stream; ``center`` (d,) and ``scale``: of the data; ``density``: share of codes
-    that were not zero in the last step, one with CuPy. ``visiting``: parameters are on a GPU for the
-    time of training only, rows and fitted arrays on the host.
+    ``params``: arrays by fitted name; ``optimizer``: the moments; ``silent_for``: samples since
+    each latent fired, on the host but with CuPy; ``step`` and ``n_seen``: steps taken, samples
+    seen; ``random``: host stream; ``center`` (d,) and ``scale``: of the data; ``density``: share of
+    codes that were not zero in the last step, one with CuPy. ``visiting``: parameters are on a GPU
+    for the time of training only, rows and fitted arrays on the host.
 
     A GPU counts by itself, and the host looks now and then (:func:`look`): ``dead``, host mask of
     the latents that were dead then. ``looked_at``: samples that had been seen when it could last

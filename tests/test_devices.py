@@ -1,5 +1,6 @@
 """The parameter `device` where there is no GPU: messages, and nothing else changes."""
 
+import builtins
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ def test_unknown_names(make, device):
     with pytest.raises(ValueError, match=r"device=.* is unknown. Choose None"):
         estimator.fit(data())
     assert not fitted(estimator)
-    with pytest.raises(ValueError, match="to_device: device=.* is unknown"):
+    with pytest.raises(ValueError, match=r"to_device: device=.* is unknown"):
         skdict.to_device(make(), device)
 
 
@@ -44,7 +45,14 @@ def test_cpu_is_where_the_data_are(make):
 @each_estimator
 def test_without_cupy(make, monkeypatch):
     # Catches a bare ImportError, and a fit that had begun.
-    monkeypatch.setitem(sys.modules, "cupy", None)
+    imported = builtins.__import__
+
+    def without_cupy(name, *args, **kwargs):
+        if name == "cupy":
+            raise ImportError("No module named 'cupy'")
+        return imported(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_cupy)
     estimator = make(device="cuda")
     for call in (lambda: estimator.fit(data()), lambda: skdict.to_device(make(), "cuda:1")):
         with pytest.raises(ImportError, match=r"needs CuPy.*Install skdict\[cuda13\]"):

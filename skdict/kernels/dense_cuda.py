@@ -7,7 +7,7 @@ import cupy
 import numpy as np
 from cupy.cuda import cublas, device
 
-from skdict.kernels._cuda import THREADS, contiguous, launch
+from skdict.kernels._cuda import THREADS, contiguous, launch, threads_for
 from skdict.kernels.products_cuda import codes_gradient
 
 # Of cuBLAS's enumerations cudaDataType_t and cublasComputeType_t; -1: the default algorithm.

@@ -74,15 +74,13 @@ class Function:
         library[f"emulated_signature_{name}"](text)
         self.parameters = text.value.decode().split()
 
-    def __call__(self, grid, block, args, *, shared_mem=0, stream=None, enable_cooperative_groups=False):
+    def __call__(self, grid, block, args, *, shared_mem=0):
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, not {len(args)}")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise ValueError(f"{self.name}: {shared_mem} bytes of shared memory were not asked for")
         values = [self._as_bytes(i, argument) for i, argument in enumerate(args)]
-        pointers = (ctypes.c_void_p * len(values))(
-            *(value.ctypes.data for value in values)
-        )
+        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         sizes = [(ctypes.c_uint * 3)(*(*size, 1, 1)[:3]) for size in (grid, block)]
         with _lock:
             self._launch(*sizes, ctypes.c_size_t(shared_mem), _order, pointers)

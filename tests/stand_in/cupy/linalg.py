@@ -4,7 +4,22 @@ import numpy as np
 
 from cupy import _function
 
-__all__ = ["norm", "solve", "svd", "inv", "eigh", "cholesky", "qr", "det", "pinv", "slogdet",
-           "eigvalsh", "matrix_rank", "tensorsolve", "matrix_power", "lstsq"]  # fmt: skip
+__all__ = [
+    "cholesky",
+    "det",
+    "eigh",
+    "eigvalsh",
+    "inv",
+    "lstsq",
+    "matrix_power",
+    "matrix_rank",
+    "norm",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "tensorsolve",
+]  # fmt: skip
 for _name in __all__:
     globals()[_name] = _function(getattr(np.linalg, _name), _name)

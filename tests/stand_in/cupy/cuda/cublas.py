@@ -9,7 +9,7 @@ from cupy import _state as fake
 _KINDS = {0: np.float32, 1: np.float64, 14: np.uint16}
 
 
-def gemmEx(  # noqa: N802
+def gemmEx(
     handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc,
     computeType, algo,
 ):  # fmt: skip

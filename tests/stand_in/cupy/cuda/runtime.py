@@ -7,23 +7,23 @@ class CUDARuntimeError(RuntimeError):
     """As the real one."""
 
 
-def getDeviceCount():  # noqa: N802
+def getDeviceCount():
     """How many devices there are; an error where there are none, as without a driver."""
     if fake.n_devices == 0:
         raise CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
     return fake.n_devices
 
 
-def getDeviceProperties(device):  # noqa: N802
+def getDeviceProperties(device):
     """A name."""
     return {"name": b"emulated"}
 
 
-def driverGetVersion():  # noqa: N802
+def driverGetVersion():
     """None."""
     return 0
 
 
-def runtimeGetVersion():  # noqa: N802
+def runtimeGetVersion():
     """None."""
     return 0
