@@ -333,4 +333,4 @@ def __getattr__(name):
     return _function(value, name)
 
 
-from cupy import cuda, linalg  # noqa: E402  (they need ndarray)
+from cupy import cuda, linalg  # noqa: E402, F401  (they need ndarray)

@@ -4,22 +4,11 @@ import numpy as np
 
 from cupy import _function
 
-__all__ = [
-    "cholesky",
-    "det",
-    "eigh",
-    "eigvalsh",
-    "inv",
-    "lstsq",
-    "matrix_power",
-    "matrix_rank",
-    "norm",
-    "pinv",
-    "qr",
-    "slogdet",
-    "solve",
-    "svd",
-    "tensorsolve",
-]  # fmt: skip
-for _name in __all__:
-    globals()[_name] = _function(getattr(np.linalg, _name), _name)
+norm, solve, svd, inv, eigh, cholesky, qr, det, pinv, slogdet, eigvalsh, matrix_rank = (
+    _function(getattr(np.linalg, name), name)
+    for name in ("norm", "solve", "svd", "inv", "eigh", "cholesky", "qr", "det", "pinv", "slogdet",
+                 "eigvalsh", "matrix_rank")
+)  # fmt: skip
+tensorsolve, matrix_power, lstsq = (
+    _function(getattr(np.linalg, name), name) for name in ("tensorsolve", "matrix_power", "lstsq")
+)
