@@ -12,9 +12,9 @@ import functools
 import numpy as np
 
 from skdict.backend import asarray_like, is_gpu, namespace, to_numpy
-from skdict.kernels import products
+from skdict.kernels import implementation, products
 from skdict.kernels.dense import matmul
-from skdict.kernels.products_reference import nonzeros
+from skdict.kernels.nonzeros import nonzeros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +80,9 @@ def add_outer(out, Z, G):
 
 def column_sum(Z):
     """Sum over samples, of shape (n_components,)."""
-    if isinstance(Z, SparseCodes) and is_gpu(Z.values):
-        return products.sum_of_columns(Z.columns, Z.values)
+    if isinstance(Z, SparseCodes) and is_gpu(Z.values):  # whose column order serves for more
+        kernels = implementation("products", namespace(Z.values))
+        return kernels.sum_of_columns(Z.columns, Z.values)
     if isinstance(Z, SparseCodes):
         return products.column_sum(Z.indptr, Z.indices, Z.values, Z.n_components)
     return namespace(Z).sum(Z, axis=0)

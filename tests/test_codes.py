@@ -163,7 +163,7 @@ def test_rows_without_codes(xp):
     Z = codes.SparseCodes(
         xp.asarray(indptr), xp.asarray(empty.astype(np.int32)), xp.asarray(empty), 5
     )
-    D, G = xp.ones((5, 2)), xp.ones((3, 2))
+    D, G = xp.ones((5, 2), dtype=xp.float64), xp.ones((3, 2), dtype=xp.float64)
     assert_array_equal(to_numpy(codes.decode(Z, D)), np.zeros((3, 2)))
     assert codes.codes_gradient(Z, D, G).values.shape == (0,)
     assert_array_equal(zero_outer(xp, D, Z, G), np.zeros((5, 2)))

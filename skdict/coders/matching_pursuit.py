@@ -29,6 +29,7 @@ class Pursuit:
         algorithm="omp",
         positive=False,
         precompute="auto",
+        precision="highest",
         prepared=None,
     ):
         self.k = k
@@ -36,6 +37,7 @@ class Pursuit:
         self.algorithm = algorithm
         self.positive = positive
         self.precompute = precompute
+        self.precision = precision
         self.prepared = prepared
 
     def init(self, components):
@@ -44,7 +46,8 @@ class Pursuit:
     def forward(self, X, params, context):
         norms, D, gram = self.prepared or self._prepare(params["components"], X.shape[0])
         centred = X - params["decoder_bias"]
-        arrays = pursuit(centred, D, self.k, self.residual_tol, self.algorithm, self.positive, gram)
+        how = self.k, self.residual_tol, self.algorithm, self.positive
+        arrays = pursuit(centred, D, *how, gram, self.precision)
         Z = codes.SparseCodes(*arrays, D.shape[0])
         factors = codes.per_component(Z, norms)
         return {"codes": codes.with_entries(Z, codes.entries(Z) / factors)}, None
@@ -54,8 +57,8 @@ class Pursuit:
 
     def for_inference(self, params, n_samples):
         prepared = self._prepare(params["components"], n_samples)
-        how = self.k, self.residual_tol, self.algorithm, self.positive, self.precompute
-        return Pursuit(*how, prepared)
+        how = self.k, self.residual_tol, self.algorithm, self.positive
+        return Pursuit(*how, self.precompute, self.precision, prepared)
 
     def rows(self, start, stop):
         return self
@@ -318,5 +321,5 @@ class MatchingPursuitCoder(BaseCoder):
             )
         k = self.k if self.k is None or not self._clips_k() else min(self.k, n_components)
         tol = None if self.residual_tol is None else self.residual_tol / unit
-        how = self.algorithm, self.positive, self.precompute
+        how = self.algorithm, self.positive, self.precompute, self.precision
         return Pursuit(k, tol, *how), [Reconstruction()]

@@ -14,7 +14,8 @@ from array_api_compat import is_cupy_namespace
 
 from skdict.backend import is_gpu, is_host, namespace
 
-CUDA = {"adam", "products", "pursuit", "sparse_step", "topk"}  # on CuPy others are references
+# What CuPy arrays have a version of; they take the references of all others.
+CUDA = {"adam", "products", "pursuit", "refit", "sparse_step", "topk"}
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import math
 
 from skdict.backend import namespace
-from skdict.kernels.products_reference import nonzeros
+from skdict.kernels.nonzeros import nonzeros
 
 GAMMA = 3.0  # of the minimax concave penalty
 EVERY = 10  # gradient steps between looks at the gap

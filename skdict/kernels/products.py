@@ -33,11 +33,6 @@ def column_sum(indptr, indices, values, n_components):
     return implementation("products", xp).column_sum(indptr, indices, values, n_components)
 
 
-def sum_of_columns(columns, values):
-    """The same on a GPU, of codes whose column order (:func:`by_column`) is known."""
-    return implementation("products", namespace(values)).sum_of_columns(columns, values)
-
-
 def by_column(indptr, indices, n_components):
     """The support, column by column: starts (m + 1,), entry and row of each place (nnz,).
 

@@ -42,16 +42,6 @@ def positive_support(U, bias, in_order=True):
     return indptr, xp.astype(columns, xp.int32), values
 
 
-def nonzeros(Z):
-    """CSR of a dense matrix: indptr, indices and values."""
-    xp = namespace(Z)
-    counts = xp.astype(xp.count_nonzero(Z, axis=1), xp.int64)
-    rows, columns = xp.nonzero(Z)
-    values = xp.take(xp.reshape(Z, (-1,)), rows * Z.shape[1] + columns, axis=0)
-    indptr = xp.concat([xp.zeros_like(counts[:1]), xp.cumulative_sum(counts)])
-    return indptr, xp.astype(columns, xp.int32), values
-
-
 def to_dense(indptr, indices, values, n_components):
     xp = namespace(values)
     n = indptr.shape[0] - 1

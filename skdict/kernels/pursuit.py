@@ -6,7 +6,7 @@ from skdict.kernels import implementation
 STEPS = 100  # of pursuits that may not reach a tolerance, such as those over nearly parallel atoms
 
 
-def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
+def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None, precision="highest"):
     """Sparse codes of each row of X over the atoms D by greedy selection.
 
     Every step selects the atom with the largest absolute correlation with the residual (the largest
@@ -37,6 +37,9 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     positive : bool
     gram : array of shape (m, m), optional
         ``D @ D.T``, where it pays to have it.
+    precision : {"highest", "tf32", "bf16"}
+        Of the correlations by which ``"mp"`` and ``"omp"`` select on a GPU
+        (:mod:`skdict.kernels.dense`).
 
     Returns
     -------
@@ -51,4 +54,4 @@ def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
     if k is None and algorithm in ("mp", "gradient"):
         k = STEPS * min(D.shape)
     kernels = implementation("pursuit", namespace(X))
-    return kernels.pursuit(X, D, k, residual_tol, algorithm, positive, gram)
+    return kernels.pursuit(X, D, k, residual_tol, algorithm, positive, gram, precision)

@@ -8,7 +8,7 @@ _ROWS = 256
 _ENTRIES = 1 << 23  # correlations of a block, at most, where all rows of it go on in step
 
 
-def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
+def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None, precision="highest"):
     n = X.shape[0]
     slots = _most_atoms(k, D.shape, algorithm)
     form, n_block = pursuit_gram_cpu, _ROWS

@@ -1,13 +1,13 @@
 """Pursuit in plain array code, all samples in step; see :mod:`skdict.kernels.pursuit`."""
 
 from skdict.backend import device, namespace
-from skdict.kernels.products_reference import nonzeros
+from skdict.kernels.nonzeros import nonzeros
 
 ROUNDING = 16  # times eps and the norm of the sample: correlations this small are rounding error
 DEPENDENT = 64  # times eps: squared distance of a unit atom to a span in which it lies
 
 
-def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None):
+def pursuit(X, D, k, residual_tol, algorithm, positive, gram=None, precision="highest"):
     xp = namespace(X)
     k = 2**62 if k is None else k
     # Each sample is divided by its largest entry, so that squares neither overflow nor vanish.

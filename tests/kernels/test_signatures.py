@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 
+from skdict.kernels import CUDA
+
 KERNELS = ("topk", "products", "adam", "pursuit", "lasso", "refit", "atoms")
 
 
@@ -25,6 +27,15 @@ def test_same_names_and_arguments(kernel, kind):
     implemented = public_functions(importlib.import_module(f"skdict.kernels.{kernel}_{kind}"))
     assert documented
     assert implemented == documented
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kernel", sorted(CUDA & set(KERNELS)))
+def test_same_on_a_gpu(kernel, cupy):
+    # would catch: the same; there kernels may share more with each other
+    documented = public_functions(importlib.import_module(f"skdict.kernels.{kernel}"))
+    implemented = public_functions(importlib.import_module(f"skdict.kernels.{kernel}_cuda"))
+    assert {name: implemented[name] for name in documented} == documented
 
 
 def test_all_kernels_are_compared():
