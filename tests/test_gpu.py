@@ -429,3 +429,20 @@ def test_no_driver(cupy, fake):
     fake.n_devices = 2
     with pytest.raises(ValueError, match=r"device='cuda:7', but 2 GPUs are visible"):
         small(TopKAutoencoder, device="cuda:7").fit(data())
+
+
+# ---- scorers
+
+
+@each_autoencoder
+def test_scorers_and_searches(make, cupy):
+    # Catches measures of codes that only know NumPy.
+    from skdict.metrics import codes_scorer, sparsity_scorer
+
+    X = data()
+    there, host = make().fit(cupy.asarray(X)), make().fit(X)
+    expected = codes_scorer(["gini", "hoyer"])(host, X)
+    found = codes_scorer(["gini", "hoyer"])(there, cupy.asarray(X))
+    assert found == pytest.approx(expected)
+    scorer = sparsity_scorer("kappa_4")
+    assert scorer(there, cupy.asarray(X)) == pytest.approx(scorer(host, X))

@@ -1,10 +1,12 @@
 import math
 
+import libraries
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from libraries import each_library
 from numpy.testing import assert_allclose
 
 from skdict.metrics import coherence, coherence_excess, mutual_coherence, welch_bound
@@ -139,11 +141,11 @@ def test_table_of_all_pairs_never_exists(rng, monkeypatch):
     assert peak < 8e6
 
 
-@pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
+@each_library
 @pytest.mark.parametrize("score", COHERENCES)
 def test_other_libraries_and_kinds(score, library, rng):
     # would catch float32 products, changed inputs, and results that are not plain numbers
-    xp = pytest.importorskip(library)
+    xp = libraries.load(library)
     D = rng.normal(size=(5, 4)).astype(np.float32)
     before = D.copy()
     value = score(xp.asarray(D))

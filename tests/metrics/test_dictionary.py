@@ -3,11 +3,13 @@ import pickle
 from dataclasses import FrozenInstanceError
 from itertools import permutations
 
+import libraries
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from libraries import each_library
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skdict.metrics import _similarity, dictionary, dictionary_match
@@ -367,10 +369,10 @@ def test_scores_that_are_one_by_chance_cannot_be_corrected(metric, n_features, r
         assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
+@each_library
 def test_other_libraries_and_kinds(library, rng):
     # would catch a numpy function applied to a foreign array, float32 products, changed inputs
-    xp = pytest.importorskip(library)
+    xp = libraries.load(library)
     D = rng.normal(size=(5, 4)).astype(np.float32)
     before = D.copy()
     match = dictionary_match(xp.asarray(D), xp.asarray(D[::-1].copy()))

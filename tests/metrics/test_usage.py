@@ -1,6 +1,7 @@
 import math
 import warnings
 
+import libraries
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -30,9 +31,9 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture(params=["numpy", "array_api_strict"])
+@pytest.fixture(params=libraries.LIBRARIES)
 def library(request):
-    return pytest.importorskip(request.param)
+    return libraries.load(request.param)
 
 
 @pytest.fixture
