@@ -30,7 +30,7 @@ def dead_every(n_samples, n_features, n_components, n_dead):
 def count_silence(silent_for, fired, n_samples):
     """Add `n_samples` to the silence of latents, in place; back to zero for those that fired."""
     silent_for += n_samples
-    silent_for[fired] = 0
+    silent_for *= ~fired  # CuPy would wait for an assignment by a mask
 
 
 def resample(state, dead, X, residual):

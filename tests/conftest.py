@@ -21,7 +21,7 @@ from skdict.kernels import CUDA
 sys.path.insert(0, str(Path(__file__).parent))
 
 # A stand-in for CuPy whose kernels run on the host, where it is asked for (tests/stand_in).
-collect_ignore = ["fake_cupy", "stand_in"]
+collect_ignore = ["stand_in"]
 EMULATED = os.environ.get("SKDICT_CUPY") == "emulated"
 if EMULATED:
     sys.path.insert(0, str(Path(__file__).parent / "stand_in"))

@@ -95,7 +95,8 @@ class TopKEncoder(Affine):
         U = matmul(centred, take_rows(params["encoder"], latents).T)
         bias = take_rows(params["encoder_bias"], latents)
         if still is not None:
-            bias = xp.where(still, bias, -float(xp.finfo(bias.dtype).max) / 4)
+            never = xp.zeros_like(bias) - float(xp.finfo(bias.dtype).max) / 4
+            bias = xp.where(still, bias, never)
         A = U + bias
         if self.k_aux < latents.size:
             smallest = xp.min(topk(U, bias, self.k_aux)[1], axis=1, keepdims=True)

@@ -118,6 +118,33 @@ def test_positive_omp_to_the_end_is_non_negative_least_squares(dtype, mean):
     assert_allclose(left, best, rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("seed", [2, 10, 16])
+def test_atoms_that_left_come_back(seed):
+    # would catch: an atom that is barred for good once it left, which few pursuits notice
+    rng = np.random.default_rng(seed)
+    D = rng.standard_normal((60, 25)) + 0.8
+    D /= norms(D)[:, None]
+    X = rng.standard_normal((4, 25)) + 0.8
+    Z, expected = (pursue_(X, D, 60, None, "omp", True) for pursue_ in (code, reference))
+    assert_allclose(Z, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("gram", [False, True])
+def test_atoms_that_are_nearly_parallel(dtype, gram):
+    # would catch: codes with the rounding error that one pass of orthogonalisation leaves
+    rng = np.random.default_rng(1)
+    width, most = (1e-2, 1e-8) if dtype == "float32" else (1e-6, 1e-10)
+    D = np.repeat(unit_dictionary(rng, 6, 70), 4, axis=0)
+    D += width * rng.standard_normal(D.shape) / np.sqrt(70)
+    D = (D / norms(D)[:, None]).astype(dtype)
+    X = rng.standard_normal((8, 70)).astype(dtype)
+    Z = code(X, D, 24, gram=gram).astype(float)
+    assert Z.all()
+    best = Z @ D - X.astype(float)
+    best -= best @ np.linalg.pinv(D.astype(float)) @ D
+    assert (norms(X - Z @ D) <= (1 + most) * norms(best)).all()
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_ties_go_to_the_lowest_atom(how, dtype):
     # would catch: a tie between threads or warps that the faster one wins
@@ -248,6 +275,18 @@ def test_rough_correlations_select_and_do_nothing_else(monkeypatch, how, dtype):
     assert (left < 0.9 * norms(X)).all()
     if how[0] == "omp":
         assert (abs((X - Z @ D) @ D.T)[Z != 0] < 1000 * eps * norms(X).max()).all()
+
+
+@pytest.mark.parametrize("algorithm", ["mp", "omp"])
+def test_rough_correlations_of_the_wrong_sign(monkeypatch, algorithm):
+    # would catch: a step back, where only the rounded correlation of an atom is positive
+    X, D = problem(17, 5, 30, 12)
+    D = abs(D)
+    X[:3] = -abs(X[:3])
+    rough = lambda A, B, precision, out: cupy.add(A @ B.T, 5.0, out=out)  # noqa: E731
+    monkeypatch.setattr(pursuit_cuda, "product", rough)
+    Z = code(X, D, 6, None, algorithm, True)
+    assert not Z[:3].any() and Z.min() >= 0
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import explained_variance_score, r2_score
 
+from skdict.backend import to_numpy
 from skdict.metrics import (
     _blocks,
     dead_fraction,
@@ -276,7 +277,7 @@ def test_every_library_gives_the_same(library, rng, small_blocks):
     density = feature_density(Z_lib)
     assert type(density) is type(Z_lib)
     assert density.dtype == library.float64
-    assert_array_equal(np.asarray(density), feature_density(Z))
+    assert_array_equal(to_numpy(density), feature_density(Z))
     assert mean_l0(Z_lib != 0) == mean_l0(Z)
 
 

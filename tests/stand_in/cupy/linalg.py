@@ -4,11 +4,9 @@ import numpy as np
 
 from cupy import _function
 
-norm, solve, svd, inv, eigh, cholesky, qr, det, pinv, slogdet, eigvalsh, matrix_rank = (
-    _function(getattr(np.linalg, name), name)
-    for name in ("norm", "solve", "svd", "inv", "eigh", "cholesky", "qr", "det", "pinv", "slogdet",
-                 "eigvalsh", "matrix_rank")
-)  # fmt: skip
-tensorsolve, matrix_power, lstsq = (
-    _function(getattr(np.linalg, name), name) for name in ("tensorsolve", "matrix_power", "lstsq")
-)
+__all__ = ["LinAlgError"]
+LinAlgError = np.linalg.LinAlgError
+for _name in """cholesky cond cross det eig eigh eigvals eigvalsh inv lstsq matmul matrix_power
+    matrix_rank matrix_transpose norm pinv qr slogdet solve svd tensorinv tensorsolve""".split():
+    globals()[_name] = _function(getattr(np.linalg, _name), _name)
+    __all__ += [_name]

@@ -14,6 +14,11 @@ def getDeviceCount():
     return fake.n_devices
 
 
+def getDevice():
+    """Number of the current device."""
+    return fake.current_device()
+
+
 def getDeviceProperties(device):
     """A name."""
     return {"name": b"emulated"}

@@ -1,0 +1,1 @@
+"""See cupy_backends."""
