@@ -19,6 +19,7 @@ from skdict.backend import (
     namespace,
     native,
 )
+from skdict.kernels.dense import GPU_BYTES
 
 _GIB = 1 << 30
 
@@ -112,5 +113,5 @@ def bytes_of_step(n, n_features, n_components, itemsize, k=None):
     rows = 5 * n * n_features * itemsize
     if k is None:
         return 8 * matrices + rows + 8 * n * n_components * itemsize
-    product = min(n * n_components * itemsize, max(1 << 29, 64 * n_components * itemsize))
+    product = min(n * n_components * itemsize, max(GPU_BYTES, 64 * n_components * itemsize))
     return 6 * matrices + rows + product + 12 * n * k * itemsize

@@ -62,7 +62,7 @@ import types
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EMULATED = os.environ.get("SKDICT_CUPY") == "emulated"
 if EMULATED and "cupy" not in sys.modules:
-    sys.path.insert(0, str(sorted((ROOT / "tests").glob("*/cupy"))[0].parent))
+    sys.path.insert(0, str(ROOT / "tests" / "stand_in"))
 
 import cupy
 import numpy as np
@@ -73,7 +73,7 @@ from skdict import TopKAutoencoder, training
 from skdict.encoders import INFERENCE
 from skdict.fusion import Batch
 from skdict.kernels import dense, products_cuda, sparse_step_cuda
-from skdict.kernels.dense_cuda import product, to_bfloat16
+from skdict.kernels.dense_cuda import product
 from skdict.kernels.pursuit_cuda import pursuit
 from skdict.kernels.topk import topk
 
@@ -201,15 +201,14 @@ def name_of(shape):
     return f"batch {batch}, features {d}, components {m}, k {k}"
 
 
-def measured(rows, measure):
-    """What `measure` returns, or, having said why in each of the rows, None."""
+def attempt(measure):
+    """What `measure` returns, or why there is nothing."""
     try:
         return measure()
     except Exception as error:
-        reason = why(error)
-    for label in rows:
-        row(label, reason)
-    return None
+        return why(error)
+    finally:
+        release()
 
 
 def why(error):
@@ -283,9 +282,9 @@ def stages(problem, state, precision):
     (n, _, m, k), params = problem.shape, state.params
     D, W, bias = (params[name] for name in ("components", "encoder", "encoder_bias"))
     X, rounds = problem.X - params["decoder_bias"], dense.is_rounded(problem.X, precision)
-    size = min(n, max(dense._FEW_ROWS, dense.GPU_BYTES // (m * X.itemsize)))
-    factor = to_bfloat16(W) if precision == "bf16" else W
-    U = product(X[:size], factor, precision)
+    tiles = []
+    dense.for_tiles(X, W.T, lambda tile, *ends: tiles.append(slice(*ends)), precision=precision)
+    U = product(X[tiles[0]], W, precision)
     Z = parts(problem, precision)[1].forward(problem.X, params, INFERENCE)[0]["codes"]
     residual = cupy.empty_like(X)
     inner = sparse_step_cuda.reconstruct(Z, X, D, residual)[1]
@@ -298,9 +297,9 @@ def stages(problem, state, precision):
     rates, betas = dict.fromkeys(params, RATE), (adam.beta1, adam.beta2, adam.epsilon)
 
     def select():
-        for begin in range(0, n, size):
-            rows = X[begin : begin + size]
-            tile = U[: rows.shape[0]]
+        for each in tiles:
+            rows = X[each]
+            tile = U[: rows.shape[0]]  # the first is the largest
             topk(dense.Rounded(tile, rows, W) if rounds else tile, bias, k, in_order=False)
 
     return {
@@ -323,32 +322,29 @@ def steps(options, until):
     for shape in SHAPES[options.shapes]:
         print(f"\ntraining step, {name_of(shape)}")
         row("ms", "product step times least most floor times queued".split())
-        times = {}
 
-        def measure(shape=shape, times=times):
+        def measure(precision, shape=shape):
             problem = problem_of(shape)
             state = start(problem)
-            for precision in PRECISIONS:
-                if time.perf_counter() > until:
-                    times[precision] = None
-                    continue
-                calls = {"whole": multiplier(problem, state, precision)}
-                calls["step"] = stepper(problem, state, precision)
-                calls |= stages(problem, state, precision)
-                times[precision] = in_turn(calls, options.rounds, until)
-                del calls
-                release()
-            return True
+            calls = {"whole": multiplier(problem, state, precision)}
+            calls["step"] = stepper(problem, state, precision)
+            calls |= stages(problem, state, precision)
+            return in_turn(calls, options.rounds, until)
 
-        if measured(PRECISIONS, measure):
-            print_steps(times, 12 * shape[2] * shape[1] * 4 / rate)
+        times = {
+            precision: attempt(functools.partial(measure, precision))
+            if time.perf_counter() < until
+            else NO_TIME
+            for precision in PRECISIONS
+        }
+        print_steps(times, 12 * shape[2] * shape[1] * 4 / rate)
         free()
 
 
 def print_steps(times, moving):
     for precision, found in times.items():
-        if found is None:
-            row(precision, NO_TIME)
+        if isinstance(found, str):
+            row(precision, found)
             continue
         base, step = found["whole"], found["step"]
         against = ratios(step, base)
@@ -359,7 +355,7 @@ def print_steps(times, moving):
     names = "product topk reconstruct by_column update".split()
     row("stages, ms", [*names, "rest"])
     for precision, found in times.items():
-        if found is not None:
+        if not isinstance(found, str):
             cells = [median(found[name]) for name in names]
             row(precision, map(number, [*cells, median(found["step"]) - sum(cells)]))
 
@@ -387,14 +383,15 @@ def encode(options, until):
                 }
                 return in_turn(calls, options.rounds, until)
 
-            found = measured([precision], measure)
-            if found:
+            found = attempt(measure)
+            if isinstance(found, str):
+                row(precision, found)
+            else:
                 base = found["product"]
                 own, whole = (ratios(found[name], base) for name in ("encode", "transform"))
                 cells = [median(base), median(found["encode"]), statistics.median(own), own.min()]
                 cells += [own.max(), median(found["transform"]), statistics.median(whole)]
                 row(precision, map(number, cells))
-            release()
         free()
 
 
@@ -436,56 +433,69 @@ def omp(options, until):
         d, m, k, n = shape
         print(f"\northogonal matching pursuit, {n} samples, {d} features, {m} atoms, k {k}")
         row("", "ms times least most residual same".split())
-        if isinstance(rows, str):
-            rows = {name: rows for name in (*pursuers(None), *OMP_GPU)}
-        for name, cells in rows.items():
+        for name in (*pursuers(None), *OMP_GPU):
+            cells = rows if isinstance(rows, str) else rows[name]
             row(name, cells if isinstance(cells, str) else map(number, cells))
 
 
 def streaming(options, until):
+    pace = 0.0  # seconds for each pair of an entry of the data and a latent, the untimed included
     for shape in SHAPES[options.shapes]:
-        n, _, m, k = shape
+        n, d, m, _ = shape
         print(f"\nfit of one pass of {STEPS[1]} steps, {name_of(shape)}")
         row("seconds", "resident streamed times step streamed times rows/s".split())
+        fits = functools.lru_cache(1)(functools.partial(fitters, shape))
         for precision in PRECISIONS:
-            if time.perf_counter() > until:
+            begin = time.perf_counter()
+            if begin + pace * n * d * m > until:
                 row(precision, NO_TIME)
                 continue
 
-            def measure(shape=shape, precision=precision, n=n, m=m, k=k):
-                host = np.tile(problem_of(shape).X.get(), (STEPS[1], 1))
-                there = cupy.asarray(host)
+            def measure(fits=fits, precision=precision):
                 times = {(kind, s): [] for s in STEPS for kind in (None, "cuda")}
-                for turn in range(min(options.rounds, 3) + 1):
-                    if turn > 1 and time.perf_counter() > until:
+                for turn in range(min(options.rounds, 3)):
+                    if turn and time.perf_counter() > until:
                         break
                     for (kind, s), seconds in times.items():
-                        X = (host if kind else there)[: s * n]
-                        taken = seconds_of_fit(X, m, k, n, precision, kind)
-                        if turn:  # the first compiles
-                            seconds.append(taken)
+                        seconds.append(fits()(kind, s, precision))
                 return {key: statistics.median(seconds) for key, seconds in times.items()}
 
-            found = measured([precision], measure)
-            if found:
-                short, long = STEPS
-                whole = [found[kind, long] for kind in (None, "cuda")]
-                each = [(found[kind, long] - found[kind, short]) / (long - short)
-                        for kind in (None, "cuda")]  # fmt: skip
-                cells = [*whole, whole[1] / whole[0], *each, each[1] / each[0], n / each[1]]
-                row(precision, map(number, cells))
-            release()
+            found = attempt(measure)
+            pace = max(pace, (time.perf_counter() - begin) / (n * d * m))
+            if isinstance(found, str):
+                row(precision, found)
+                continue
+            short, long = STEPS
+            whole = [found[kind, long] for kind in (None, "cuda")]
+            each = [(found[kind, long] - found[kind, short]) / (long - short)
+                    for kind in (None, "cuda")]  # fmt: skip
+            cells = [*whole, whole[1] / whole[0], *each, each[1] / each[0], n / each[1]]
+            row(precision, map(number, cells))
+        del fits
         free()
 
 
-def seconds_of_fit(X, m, k, batch, precision, device):
-    sae = TopKAutoencoder(
-        m, k=k, batch_size=batch, max_iter=1, precision=precision, device=device, random_state=0
-    )
-    begin = time.perf_counter()
-    sae.fit(X)
-    cupy.cuda.get_current_stream().synchronize()
-    return time.perf_counter() - begin
+def fitters(shape):
+    """A function that fits some steps from the host or the GPU, and returns the seconds.
+
+    The first fits, of which later ones go on, are made here: they compile, and draw first atoms.
+    """
+    n, _, m, k = shape
+    host = np.tile(problem_of(shape).X.get(), (STEPS[1], 1))
+    rows = {None: cupy.asarray(host), "cuda": host}
+    common = {"k": k, "batch_size": n, "max_iter": 1, "random_state": 0, "warm_start": True}
+    saes = {device: TopKAutoencoder(m, device=device, **common) for device in rows}
+
+    def fit(device, n_steps, precision):
+        sae = saes[device].set_params(precision=precision)
+        begin = time.perf_counter()
+        sae.fit(rows[device][: n_steps * n])
+        cupy.cuda.get_current_stream().synchronize()
+        return time.perf_counter() - begin
+
+    for device in rows:
+        fit(device, STEPS[0], "highest")
+    return fit
 
 
 # ---- other libraries, in processes of their own
@@ -502,7 +512,7 @@ def in_children(cases, options, until):
         if seconds <= 0:
             break
         command = [sys.executable, __file__, "--child", json.dumps([cases[i] for i in left])]
-        command += ["--rounds", str(options.rounds), "--seconds", str(seconds)]
+        command += ["--rounds", str(options.rounds), "--seconds", str(0.9 * seconds)]
         command += ["--torch-device", options.torch_device]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
@@ -526,13 +536,10 @@ def child(options):
     for i, case in enumerate(cases):
         now = time.perf_counter()
         until = now + (end - now) / (len(cases) - i)
-        try:
-            answer = case_in_child(*case, options, until)
-        except Exception as error:
-            answer = why(error)
-            error.__traceback__ = None  # which holds arrays
+        answer = NO_TIME
+        if now < end:
+            answer = attempt(functools.partial(case_in_child, *case, options, until))
         print(f"\n{MARK}{json.dumps(answer)}", flush=True)
-        release()
 
 
 def case_in_child(name, shape, how, options, until):
@@ -580,7 +587,8 @@ def step_of_torch(problem, precision, device, compiled=False):
     import torch
     from torch.nn import functional
 
-    torch._dynamo.reset()
+    if compiled:
+        torch._dynamo.reset()
     (n, _, _, k), context = problem.shape, at_precision(precision, device)
     parameters = [torch.nn.Parameter(array) for array in first_parameters(problem, device)]
     D, W, encoder_bias, decoder_bias = parameters
@@ -678,13 +686,10 @@ def pursuits(shape, missing, options, until):
             timers[name] = torch_time
     quality = {}
     for name, call in list(calls.items()):
-        try:
-            quality[name] = quality_of(call(), *host)
-        except Exception as error:
-            rows[name] = why(error)
-            error.__traceback__ = None
+        quality[name] = attempt(lambda call=call: quality_of(call(), *host))
+        if isinstance(quality[name], str):
+            rows[name] = quality[name]
             del calls[name]
-        release()
     times, base = in_turn(calls, options.rounds, until, timers), next(iter(calls))
     for name, found in times.items():
         against, (residual, support) = ratios(found, times[base]), quality[name]
@@ -751,7 +756,7 @@ def main(arguments=None):
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--shapes", choices=SHAPES, default="full")
-    parser.add_argument("--seconds", type=float, default=450, help="for all, tests included")
+    parser.add_argument("--seconds", type=float, default=420, help="for all, with the tests")
     parser.add_argument("--no-tests", action="store_true")
     parser.add_argument("--torch-device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -135,7 +135,9 @@ def _check(estimator, X, local_steps):
             f"{name}: dict_update={estimator.dict_update!r} has no steps that could be averaged. "
             "Set dict_update='gradient', or call fit, which reads the blocks one after the other."
         )
-    for parameter, off in (("early_stopping", False), ("max_no_improvement", None)):
+    on_host = estimator.device == "cpu"
+    unavailable = [("early_stopping", False), ("max_no_improvement", None)]
+    for parameter, off in [*unavailable, *([] if on_host else [("device", None)])]:
         if getattr(estimator, parameter) != off:
             raise ValueError(
                 f"{name}: {parameter}={getattr(estimator, parameter)} is not available on a "

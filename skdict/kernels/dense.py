@@ -27,7 +27,7 @@ _MIRROR = 128  # rows and columns of it at a time
 _FEW_ROWS = 64  # that a thread takes after a product of few rows
 PAD = 16  # columns of a buffer
 _SMALL = 1 << 23  # multiply-adds below which a second thread does not pay
-GPU_BYTES = 1 << 29  # of the product of a tile on a GPU
+GPU_BYTES = 1 << 30  # of the product of a tile on a GPU
 
 
 class Rounded(NamedTuple):
@@ -174,7 +174,8 @@ def _for_tiles_on_gpu(A, B, use, prepare, precision):
     (n, _), m = A.shape, B.shape[0]
     rounds = is_rounded(A, precision)
     factor = cuda.to_bfloat16(B) if rounds and precision == "bf16" else B  # once for all tiles
-    size = min(n, max(_FEW_ROWS, GPU_BYTES // (m * A.dtype.itemsize)))
+    most = max(_FEW_ROWS, GPU_BYTES // (m * A.dtype.itemsize))
+    size = -(-n // max(1, -(-n // most)))  # tiles of about one size
     memory = xp.empty((size, m), dtype=A.dtype)
     for start in range(0, n, size):
         stop = min(start + size, n)

@@ -12,6 +12,8 @@ from skdict.kernels._cuda import launch, threads_for
 from skdict.kernels.adam_cuda import adam, scalars
 from skdict.kernels.products_cuda import by_column
 
+CHUNK = 512  # entries of a column that a block sums (sparse_step.cu)
+
 
 def reconstruct(Z, X, D, residual):
     """Residual ``Z D - X`` of some rows, in `residual`.
@@ -42,14 +44,36 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
         own = extra_bias[cupy.maximum(slots, 0)]
         totals = totals + cupy.where(slots >= 0, own, dtype.type(0))
     of_bias = batch.residual_sum / n - totals @ params["encoder"]  # its rows as they were
+    begins, sums = _long_columns(columns, batch, residual, centred)
     fired = cupy.empty(m, dtype=np.int64)
     matrices = [a[name] for name in ("components", "encoder") for a in (params, *moments)]
     launch(
-        "sparse_step", "update_latents", dtype, m, *columns, batch.values, batch.d_U, batch.inner,
-        residual, centred, slots, extra_D, extra_W, *matrices, keep, fired, dtype.type(1 / n),
+        "sparse_step", "update_latents", dtype, m, *columns, begins, batch.values, batch.d_U,
+        batch.inner, residual, centred, sums, slots, extra_D, extra_W, *matrices, keep, fired,
+        dtype.type(1 / n),
         dtype.type(rates["encoder"]), *scalars(dtype, rates["components"], *betas), np.int32(d),
         threads=threads_for(d),
     )  # fmt: skip
     for name, gradient in (("encoder_bias", totals), ("decoder_bias", of_bias)):
         adam(params[name], gradient, *(moment[name] for moment in moments), rates[name], *betas)
     return fired
+
+
+def _long_columns(columns, batch, residual, centred):
+    """Where the chunks of long columns begin, and their sums; None where there can be none."""
+    (n, d), dtype, nnz = centred.shape, centred.dtype, batch.indices.shape[0]
+    if n <= CHUNK:
+        return None, None
+    m = columns[0].shape[0] - 1
+    begins = cupy.empty(m + 1, dtype=np.int32)
+    threads = 1024 if m > 4096 else 128
+    launch("sparse_step", "begin_chunks", dtype, 1, columns[0], begins, np.int32(m),
+           threads=threads)  # fmt: skip
+    n_chunks = 2 * (nnz // CHUNK)  # at most: the last of a column may have one entry
+    sums = cupy.empty((n_chunks, 2, d), dtype=dtype)
+    arrays = batch.values, batch.d_U, residual, centred, sums
+    launch(
+        "sparse_step", "sum_chunks", dtype, n_chunks, *columns, begins, *arrays,
+        dtype.type(1 / n), np.int32(m), np.int32(d), threads=threads_for(d),
+    )  # fmt: skip
+    return begins, sums

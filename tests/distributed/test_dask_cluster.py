@@ -333,6 +333,8 @@ def test_errors_of_parameters(client, monkeypatch):
         fit(model, blocks(), workers=["tcp://nowhere"])
     with pytest.raises(ValueError, match="early_stopping"):
         fit(small(TopKAutoencoder, early_stopping=True), blocks())
+    with pytest.raises(ValueError, match="device=cuda is not available on a cluster"):
+        fit(small(TopKAutoencoder, device="cuda"), blocks())
     with pytest.raises(ValueError, match="max_iter"):
         fit(small(TopKAutoencoder, max_iter=0), blocks())
     with monkeypatch.context() as context:

@@ -1,13 +1,14 @@
 """Matching pursuit for CuPy: sizes, memory, precision and ends that test_pursuit_kernel has not."""
 
 import contextlib
+import importlib
 
 import emulation
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse as sp
-from conftest import EMULATED
+from conftest import EMULATED, NAMESPACES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -16,10 +17,10 @@ from strategies import unit_dictionary
 from skdict.backend import to_numpy
 from skdict.kernels import pursuit_reference
 
-cupy = pytest.importorskip(
-    "cupy", reason="needs CuPy and a GPU, or SKDICT_CUPY=emulated", exc_type=ImportError
-)
-pursuit_cuda = pytest.importorskip("skdict.kernels.pursuit_cuda", exc_type=ImportError)
+if "cupy" not in NAMESPACES:
+    pytest.skip("needs CuPy and a GPU, or SKDICT_CUPY=emulated", allow_module_level=True)
+cupy = importlib.import_module("cupy")
+pursuit_cuda = importlib.import_module("skdict.kernels.pursuit_cuda")
 
 HOW = [("mp", False), ("mp", True), ("omp", False), ("omp", True)]
 
