@@ -112,11 +112,11 @@ def cupy_time(call, repeats):
     return cupy.cuda.get_elapsed_time(begin, end) / repeats, 1e3 * queued / repeats
 
 
-def torch_time(call, repeats):
-    """The same by the events of PyTorch, or, without a GPU, by the clock."""
+def torch_time(device, call, repeats):
+    """The same by the events of PyTorch, or, on the CPU, by the clock."""
     import torch
 
-    on_gpu = torch.cuda.is_available()
+    on_gpu = device == "cuda"
     if on_gpu:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -550,8 +550,11 @@ def case_in_child(name, shape, how, options, until):
     loss = float(ours().loss)
     theirs = PEERS[name](problem, how, options.torch_device)
     first = float(theirs()) / loss
-    calls = {"skdict": ours, name: theirs}
-    times = in_turn(calls, options.rounds, until, {name: torch_time})
+    calls, timer = (
+        {"skdict": ours, name: theirs},
+        functools.partial(torch_time, options.torch_device),
+    )
+    times = in_turn(calls, options.rounds, until, {name: timer})
     own, other = times["skdict"], times[name]
     against = ratios(other, own)
     cells = [median(own), median(other), statistics.median(against), against.min()]
@@ -683,7 +686,7 @@ def pursuits(shape, missing, options, until):
             atoms, samples = (tensor(array, options.torch_device) for array in (D.T, X))
             plain = {"normalize": False, "fit_intercept": False, "alg": algorithm}
             calls[name] = functools.partial(run_omp, atoms, samples, k, **plain)
-            timers[name] = torch_time
+            timers[name] = functools.partial(torch_time, options.torch_device)
     quality = {}
     for name, call in list(calls.items()):
         quality[name] = attempt(lambda call=call: quality_of(call(), *host))

@@ -22,6 +22,7 @@ if "cupy" not in NAMESPACES:
 cupy = importlib.import_module("cupy")
 pursuit_cuda = importlib.import_module("skdict.kernels.pursuit_cuda")
 
+pytestmark = pytest.mark.gpu
 HOW = [("mp", False), ("mp", True), ("omp", False), ("omp", True)]
 
 
