@@ -241,7 +241,7 @@ def test_reconstruct(d, dtype):
     # Catches features beyond the threads of a block, and more entries than it has warps.
     indptr, indices, values = sparse_codes(d, 50, 60, dtype)
     indptr, indices, values = (np.concatenate(pair) for pair in (
-        (indptr, indptr[-1:] + [60]), (indices, np.arange(60, dtype=np.int32)),
+        (indptr, indptr[-1:] + 60), (indices, np.arange(60, dtype=np.int32)),
         (values, np.linspace(-1, 1, 60).astype(dtype)),
     ))  # fmt: skip
     codes = SimpleNamespace(indptr=indptr, indices=indices, values=values)

@@ -19,6 +19,8 @@ from skdict.kernels import pursuit_reference
 
 if "cupy" not in NAMESPACES:
     pytest.skip("needs CuPy and a GPU, or SKDICT_CUPY=emulated", allow_module_level=True)
+if EMULATED and not emulation.available():
+    pytest.skip("the emulation of kernels needs g++ with C++20", allow_module_level=True)
 cupy = importlib.import_module("cupy")
 pursuit_cuda = importlib.import_module("skdict.kernels.pursuit_cuda")
 
@@ -240,6 +242,38 @@ def test_the_host_does_not_wait(monkeypatch, how):
     if how != ("omp", True):  # whose atoms may leave, so that k steps may not be enough
         monkeypatch.setattr(cupy, "flatnonzero", look)
     assert_array_equal(code(X, D, 12, None, *how), expected)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_waits_do_not_grow_with_k(fake, how):
+    # would catch: a wait of another kind in each step, such as the truth of an array
+    X, D = (cupy.asarray(array) for array in problem(11, 5, 60, 20))
+    waits = []
+    for k in (2, 12):
+        fake.log.clear()
+        pursuit_cuda.pursuit(X, D, k, None, *how)
+        last = max(i for i, (_, name) in enumerate(fake.log) if str(name).endswith("_step"))
+        kinds = [kind for kind, _ in fake.log]
+        steps = sum(str(name).endswith("_step") for _, name in fake.log)
+        assert steps >= k and "gather_codes" in [name for _, name in fake.log[last:]]
+        first = next(i for i, kind in enumerate(kinds) if kind in ("sync", "d2h"))
+        assert sum(str(name).endswith("_step") for _, name in fake.log[:first]) >= k
+        waits.append(sum(kind in ("sync", "d2h") for kind in kinds))
+    if how != ("omp", True):  # whose atoms may leave: it is looked at after k steps
+        assert waits[0] == waits[1]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_codes_that_vanish_in_the_units_of_the_sample(how, dtype):
+    # would catch: places counted for codes that underflow to zero, so that others are misplaced
+    least = np.finfo(dtype).smallest_subnormal
+    sine, cosine = 0.28, 0.96
+    D = np.array([[sine, cosine], [cosine, -sine]], dtype=dtype)
+    X = np.array([[least, 0], [1, 0]], dtype=dtype)
+    indptr, indices, values = pursue(X, D, 2, None, *how)
+    assert_array_equal(indptr, [0, 1, 3])
+    assert_array_equal(indices, [1, 0, 1])
+    assert_allclose(values, [least, sine, cosine], rtol=1e-6)
 
 
 @pytest.mark.parametrize("how", HOW)
