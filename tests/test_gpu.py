@@ -157,6 +157,22 @@ def test_the_dead_come_back(cls, cupy):
     assert abs(there.score(cupy.asarray(X)) - host.score(X)) < 0.1
 
 
+@pytest.mark.parametrize("some_are_dead", [False, True])
+@pytest.mark.parametrize("n_features", [5, 300])
+def test_steps_with_latents_that_often_fire(n_features, some_are_dead, cupy):
+    # Catches chunks of long columns that are lost, doubled or in the wrong place.
+    X = data(1300, n_features)
+    shared = {"batch_size": 1300, "max_iter": 3, "n_components": 7, "k": 4}
+    if some_are_dead:
+        X[:, 0] += 50  # one direction for all: some latents never fire
+        shared |= {"dead_after": 1, "k": 1, "n_components": 9}
+    host = small(TopKAutoencoder, **shared).fit(X)
+    there = small(TopKAutoencoder, **shared).fit(cupy.asarray(X))
+    for name in ("components_", "encoder_", "encoder_bias_", "decoder_bias_"):
+        found, expected = to_numpy(getattr(there, name)), getattr(host, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
 # ---- host arrays that visit
 
 
