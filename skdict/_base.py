@@ -83,7 +83,7 @@ class BaseDictionaryEstimator(
     def _inference(self, X):
         """Context with parameters and encoder for X, in its units, on the device it visits."""
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        place = devices.visited(X[:0, :], self.device, type(self).__name__)
+        place = devices.visited(getattr(X, "like", X), self.device, type(self).__name__)
         with place or contextlib.nullcontext():
             like = native(self.components_)[:0, :]
             params = self._fitted_params(place and devices.on_device(like, place))

@@ -222,11 +222,11 @@ class FittingMixin(CallbackSupportMixin):
             tree = saver.last()
         if tree is None:
             run, settings, n_passes = self._new_run(source)
-            run.state.visiting = place is not None
         else:
             on_device = self._settings(0.0, 1).dictionary is None
             run = runs.Run.from_tree(tree, source, self.shuffle, on_device)
             _, settings, n_passes = self._schedule(source, run.feed.held_out)
+        run.state.visiting = place is not None
         encoder, terms = self._parts(self._n_components(), run.state.scale)
         context = self._begin_callbacks(n_passes - len(run.epochs), data)
         watch = runs.Watch(
@@ -374,7 +374,8 @@ class FittingMixin(CallbackSupportMixin):
     def _fitted_params(self, like=None):
         # Where `like` is given: beside it, and in its dtype.
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        names = ["components", "decoder_bias", *encoder.init(native(self.components_)[:1, :])]
+        learned = encoder.init(np.ones((1, self.components_.shape[1])))
+        names = ["components", "decoder_bias", *learned]
         params = {name: native(getattr(self, f"{name}_")) for name in names}
         if like is None:
             return params

@@ -80,7 +80,7 @@ def refuse_streams(estimator, X, method):
 @contextlib.contextmanager
 def arrived(estimator, X, method):
     """:func:`skdict.devices.arrived`, but X must be where `estimator` was fitted."""
-    if is_array_api_obj(X) and method != "fit":
+    if is_array_api_obj(X) and not is_source(X) and method != "fit":
         check_same_place(estimator, X, method, estimator.components_)
     with devices.arrived(X) as both:
         yield both

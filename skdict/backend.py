@@ -78,6 +78,11 @@ def empty_on_gpu(shape, dtype, device):
         return cupy.empty(shape, dtype=dtype)
 
 
+def is_of_gpu(error):
+    """Whether a MemoryError is CuPy's."""
+    return type(error).__module__.split(".")[0].startswith("cupy")
+
+
 def available_bytes(device):
     """Bytes of a CuPy device that are free or that CuPy holds."""
     import cupy
@@ -92,9 +97,16 @@ def native(array):
     On the CPU that is NumPy's, on a CUDA device CuPy's. NumPy has no bfloat16: such tensors become
     float32, by a copy. Tensors of other devices stay tensors.
     """
-    if not is_torch_array(array) or array.device.type not in ("cpu", "cuda"):
+    if not is_torch_array(array):
         return array
-    array = array.detach()
+    if array.device.type == "meta" or array.layout != _layout(array):
+        raise TypeError(
+            f"X is a tensor of torch on device {array.device} with layout {array.layout}; a dense "
+            "tensor that has values is needed. Call to_dense(), or move it."
+        )
+    if array.device.type not in ("cpu", "cuda"):
+        return array
+    array = array.detach().resolve_neg()
     if str(array.dtype) == "torch.bfloat16":
         array = array.float()
     if array.device.type == "cpu":
@@ -103,6 +115,12 @@ def native(array):
     import cupy
 
     return cupy.from_dlpack(array)
+
+
+def _layout(array):
+    import torch
+
+    return torch.strided
 
 
 def as_torch(array):
@@ -195,6 +213,7 @@ __all__ = [
     "is_array_api_obj",
     "is_gpu",
     "is_host",
+    "is_of_gpu",
     "is_torch_array",
     "namespace",
     "native",

@@ -15,7 +15,9 @@ from skdict.backend import (
     device,
     empty_on_gpu,
     is_array_api_obj,
+    is_gpu,
     is_host,
+    is_of_gpu,
     namespace,
     native,
 )
@@ -44,9 +46,9 @@ def visited(like, name, estimator):
     wanted = parsed(name, estimator)
     if wanted is None:
         return None
-    here = "cpu" if is_host(namespace(like)) else device(like)
-    if here == "cpu":
+    if is_host(namespace(like)):
         return None if wanted == "cpu" else wanted
+    here = device(like) if is_gpu(like) else str(device(like))
     if here != wanted:
         raise ValueError(
             f"{estimator}: device={name!r}, but X is on {_name(here)}. Set device=None, which "
@@ -89,6 +91,8 @@ def explaining_memory(estimator, place, n_rows, step_bytes, resident):
     try:
         yield
     except MemoryError as error:
+        if not is_of_gpu(error):
+            raise
         free = available_bytes(place) - resident
         needed = step_bytes(n_rows)
         fits = n_rows
@@ -100,7 +104,7 @@ def explaining_memory(estimator, place, n_rows, step_bytes, resident):
         raise MemoryError(
             f"{estimator}: out of memory on {_name(place)}. A step at batch_size={n_rows} needs "
             f"about {needed / _GIB:.3g} GiB, parameters and moments included, and "
-            f"{free / _GIB:.3g} GiB are to be had: {way_out}."
+            f"at most {free / _GIB:.3g} GiB are to be had: {way_out}."
         ) from error
 
 

@@ -108,5 +108,5 @@ def _moved(value, place):
 def _on_gpu(array, place):
     out = empty_on_gpu(array.shape, array.dtype, place)
     with place:
-        out.set(np.ascontiguousarray(array))
+        out.set(np.asarray(array, order="C"))
     return out

@@ -13,6 +13,7 @@ import numpy as np
 from skdict import training
 from skdict.backend import asarray_like, device, is_host, namespace, to_numpy
 from skdict.encoders import Context
+from skdict.kernels.transfers import uploads_to
 from skdict.objective import loss_and_grad
 
 LOOK_EVERY = 1000  # steps of a pass, after which a run is looked at for divergence
@@ -121,11 +122,12 @@ class Validation:
     def __call__(self, state, encoder, terms, batch_size):
         """Loss and explained variance."""
         n, context = self.rows.shape[0], Context(None, state.step, slice(None), state.density)
+        uploads = uploads_to(state.center)
         loss = unexplained = 0.0
         sums, squares = 0.0, 0.0
         for start in range(0, n, batch_size):
             rows = slice(start, min(n, start + batch_size))
-            X, values = training.batch_of([(self.rows, rows)], state), []
+            X, values = training.batch_of([(self.rows, rows)], state, uploads), []
             memory = training.memory_for_gradients(state.params)
             size = X.shape[0]
             value, _, _ = loss_and_grad(

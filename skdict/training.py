@@ -348,8 +348,7 @@ def table(steps):
     on_gpu = [i for i, value in enumerate(values) if is_gpu(value)]
     if on_gpu:
         xp = namespace(values[on_gpu[0]])
-        read = xp.stack([xp.astype(values[i], xp.float64) for i in on_gpu])
-        for i, value in zip(on_gpu, to_numpy(read)):
+        for i, value in zip(on_gpu, to_numpy(xp.stack([values[i] for i in on_gpu]))):
             values[i] = value
     values = np.array([float(value) for value in values], dtype=np.float64)
     return values.reshape(len(steps), -1) if steps else values
@@ -428,6 +427,8 @@ def batch_of(pieces, state, uploads=None):
     if not is_host(namespace(state.center)):
         uploads = uploads or uploads_to(state.center)
         dtype = np.result_type(*{array.dtype for array, _ in pieces})
+        if dtype.itemsize > 8:  # such as longdouble, which no GPU has
+            dtype = np.dtype(np.float64)
         return standardise(uploads(shape, dtype, lambda out: _fill(out, pieces, pool)), state)
 
     def convert(part, out):

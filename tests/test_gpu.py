@@ -462,3 +462,69 @@ def test_scorers_and_searches(make, cupy):
     assert found == pytest.approx(expected)
     scorer = sparsity_scorer("kappa_4")
     assert scorer(there, cupy.asarray(X)) == pytest.approx(scorer(host, X))
+
+
+# ---- what reviewers found
+
+
+class Stop(Exception):
+    """Ends a fit in the middle."""
+
+
+def cut_off(rows, at):
+    """An object whose first pass ends before the block `at`."""
+
+    class Rows:
+        failed = False
+
+        def __iter__(self):
+            for i, block in enumerate(np.split(rows, 8)):
+                if i == at and not self.failed:
+                    self.failed = True
+                    raise Stop
+                yield block
+
+    return Rows()
+
+
+@pytest.mark.parametrize("before, after", [(None, "cuda"), ("cuda", None)])
+def test_checkpoints_across_devices(before, after, cupy, tmp_path):
+    # Catches fitted arrays that stay where the checkpoint came from.
+    X, keep = data(400), {"n_samples": 400, "checkpoint": tmp_path, "checkpoint_every": 2}
+    with pytest.raises(Stop):
+        small(TopKAutoencoder, device=before).fit(cut_off(X, 5), **keep)
+    resumed = small(TopKAutoencoder, device=after).fit(cut_off(X, 99), resume=True, **keep)
+    assert isinstance(resumed.components_, np.ndarray)
+    assert np.isfinite(resumed.transform(X)).all()
+    pickle.dumps(resumed)
+
+
+def test_warm_start_from_another_gpu(cupy):
+    # Catches a fit that computes on the device of the fit before.
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("only one GPU")
+    X, estimator = data(), small(TopKAutoencoder, warm_start=True)
+    estimator.fit(cupy.asarray(X))
+    with cupy.cuda.Device(1):
+        there = cupy.asarray(X)
+    estimator.fit(there)
+    assert estimator.components_.device.id == 1
+
+
+def test_memory_of_the_host(cupy, monkeypatch):
+    # Catches a message about the GPU where it is the host that has no memory.
+    def full(*args):
+        raise MemoryError("the host is full")
+
+    monkeypatch.setattr(training, "center_and_scale", full)
+    with pytest.raises(MemoryError, match=r"^the host is full$"):
+        small(TopKAutoencoder, device="cuda").fit(data())
+
+
+def test_numbers_that_no_gpu_has(cupy):
+    # Catches rows of long doubles that are sent as they are.
+    X = data(128)
+    blocks = [X[:64].astype(np.longdouble), X[64:].astype(np.longdouble)]
+    found = small(TopKAutoencoder, device="cuda", shuffle=False).fit(blocks)
+    expected = small(TopKAutoencoder, device="cuda", shuffle=False).fit([X[:64], X[64:]])
+    np.testing.assert_array_equal(found.components_, expected.components_)

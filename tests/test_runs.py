@@ -481,9 +481,9 @@ def test_validation_scores_are_those_of_held_out_rows(monkeypatch):
     trained, held = [], []
     batch_of, take = skdict.training.batch_of, skdict.sources.ArrayRows.take
 
-    def spy_of_batches(pieces, state):
+    def spy_of_batches(pieces, state, uploads):
         trained.extend(array[rows, 0] for array, rows in pieces if array.shape[0] == 50_000)
-        return batch_of(pieces, state)
+        return batch_of(pieces, state, uploads)
 
     def spy_of_take(self, rows):
         held.append(np.asarray(rows))

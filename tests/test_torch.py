@@ -118,3 +118,12 @@ def test_tensors_as_dictionary():
     host = MatchingPursuitCoder(k=2, dictionary=atoms, offset=0.5).fit(X)
     Z = ours.fit(torch.asarray(X)).transform(torch.asarray(X))
     np.testing.assert_array_equal(Z.numpy(), host.transform(X))
+
+
+def test_tensors_without_values_or_not_dense():
+    # Catches torch's own errors, which name neither X nor a way out.
+    for X in (torch.ones((4, 3), device="meta"), torch.ones((4, 3)).to_sparse()):
+        with pytest.raises(TypeError, match="a dense tensor that has values is needed"):
+            small(AUTOENCODERS[0]).fit(X)
+    negative = torch.asarray(data() + 1j * data()).conj().imag  # a view that negates
+    assert small(AUTOENCODERS[0]).fit(negative).components_.shape == (16, 6)

@@ -24,8 +24,8 @@ def downloads_from(like):
     Returns
     -------
     downloads : callable
-        ``downloads(arrays)`` queues the copies of device arrays; the function that it returns waits
-        for them and gives host arrays.
+        ``downloads(arrays)`` marks the place in the queue; the function that it returns copies the
+        contiguous device arrays, once the work up to there has been done, and gives host arrays.
     """
     return _implementation().Downloads() if is_gpu(like) else None
 

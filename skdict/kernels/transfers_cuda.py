@@ -48,9 +48,19 @@ class _Slot:
         self.device = cupy.empty(size, dtype=dtype)
         self.copied, self.used = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
 
+    def __del__(self):
+        # The next to ask for pinned memory may get this, and write to it at once.
+        copied = getattr(self, "copied", None)
+        if copied is not None:
+            copied.synchronize()
+
 
 class Downloads:
-    """Copies to the host on a stream that waits for what is queued now, and for nothing later."""
+    """Copies to the host on a stream that waits for what is queued now, and for nothing later.
+
+    They are made when they are asked for: arrays must be contiguous, else CuPy would first make
+    copies that are, on the current stream.
+    """
 
     def __init__(self):
         import cupy
