@@ -28,7 +28,8 @@ def topk(U, bias, k, in_order=True):
 
     Notes
     -----
-    Deterministic. The CPU version costs O(m) a row with a small constant: maxima of m / 16 strided
+    Deterministic. On a GPU subnormal numbers of float32 count as zero, for CuPy compiles kernels
+    so. The CPU version costs O(m) a row with a small constant: maxima of m / 16 strided
     groups of columns, a threshold that about k of them reach, then a look into these groups only.
     """
     if not isinstance(U, Rounded):

@@ -266,6 +266,8 @@ def test_waits_do_not_grow_with_k(fake, how):
 @pytest.mark.parametrize("how", HOW)
 def test_codes_that_vanish_in_the_units_of_the_sample(how, dtype):
     # would catch: places counted for codes that underflow to zero, so that others are misplaced
+    if dtype == "float32" and not EMULATED:
+        pytest.skip("CuPy compiles so that subnormal numbers of float32 are zero on a GPU")
     least = np.finfo(dtype).smallest_subnormal
     sine, cosine = 0.28, 0.96
     D = np.array([[sine, cosine], [cosine, -sine]], dtype=dtype)

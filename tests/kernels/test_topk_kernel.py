@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import streams
@@ -63,6 +63,11 @@ def select(implementation, U, bias, k):
 def test_equals_a_sort(implementation, dtype, problem):
     # would catch: a wrong order of ties or NaN, a group or a remainder of columns left out
     U, bias, k = problem[0].astype(dtype), problem[1].astype(dtype), problem[2]
+    if implementation.kind == "cuda":  # which takes subnormal numbers of float32 for zero
+        tiny = np.finfo(dtype).tiny
+        U[np.abs(U) < tiny] = 0
+        bias[np.abs(bias) < tiny] = 0
+        assume(not ((U + bias != 0) & (np.abs(U + bias) < tiny)).any())
     indices, values = select(implementation, U, bias, k)
     expected = brute_force(U, bias, k)
     assert_array_equal(indices, expected[0])
