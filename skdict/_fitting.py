@@ -237,11 +237,12 @@ class FittingMixin(CallbackSupportMixin):
             tol=self.tol,
             patience=self._patience(),
         )
-        result = self._run(run, encoder, terms, settings, watch)
+        result, state = self._run(run, encoder, terms, settings, watch), run.state
         if result is None:
+            state = self._finished(run, encoder)
             self._warn_if_silent(run.state, source, run.epochs, settings.learning_rate)
             self._warn_if_many_are_dead(run)
-        self._set_fitted(run.state, run.epochs)
+        self._set_fitted(state, run.epochs)
         self.n_iter_, self.n_steps_ = len(run.epochs), run.state.step
         self._state = None  # a pickle holds the model, not the optimiser
         return context
@@ -349,7 +350,11 @@ class FittingMixin(CallbackSupportMixin):
         atoms = self._first_atoms(first, random, n_components, center)
         components = unit_rows(asarray_like(atoms, like, like.dtype))
         bias = asarray_like(np.zeros(like.shape[1]), like, like.dtype)
-        params = {"components": components, "decoder_bias": bias, **encoder.init(components)}
+        params = {
+            "components": components,
+            "decoder_bias": bias,
+            **encoder.init(components, random),
+        }
         return training.start(params, like, random, center, scale)
 
     def _center(self, mean):
@@ -374,8 +379,7 @@ class FittingMixin(CallbackSupportMixin):
     def _fitted_params(self, like=None):
         # Where `like` is given: beside it, and in its dtype.
         encoder, _ = self._parts(self.components_.shape[0], 1.0)
-        learned = encoder.init(np.ones((1, self.components_.shape[1])))
-        names = ["components", "decoder_bias", *learned]
+        names = ["components", "decoder_bias", *encoder.names]
         params = {name: native(getattr(self, f"{name}_")) for name in names}
         if like is None:
             return params
@@ -418,12 +422,17 @@ class FittingMixin(CallbackSupportMixin):
     def _against_divergence(self):
         return "Lower learning_rate."
 
+    def _finished(self, run, encoder):
+        """The state of a run that is done, or a copy with what is changed in the end."""
+        return run.state
+
     def _set_fitted(self, state, epochs):
         for name, value in self._fitted_attributes(state, epochs).items():
             setattr(self, name, value)
 
     def _fitted_attributes(self, state, epochs):
-        attributes = {f"{name}_": array for name, array in training.fold(state).items()}
+        folded = self._normalised(training.fold(state))
+        attributes = {f"{name}_": array for name, array in folded.items()}
         names = training.Epoch._fields
         if not self.early_stopping:
             names = [name for name in names if not name.startswith("validation")]
@@ -438,6 +447,10 @@ class FittingMixin(CallbackSupportMixin):
             "loss_curve_": history["loss"].tolist(),
             self._scale_attribute: float(state.scale),
         }
+
+    def _normalised(self, params):
+        """The same function with atoms of unit norm."""
+        return params
 
     def _n_components(self):
         return 4 * self.n_features_in_ if self.n_components == "auto" else self.n_components
@@ -460,7 +473,7 @@ class FittingMixin(CallbackSupportMixin):
             self.warmup,
             self.dead_after,
             getattr(self, "resample_dead", False),
-            self._held(),
+            self._factors(),
             self._weight_decay(repetition),
         )
 
@@ -481,9 +494,9 @@ class FittingMixin(CallbackSupportMixin):
         decay = float(getattr(self, "weight_decay", 0.0))
         return repetition * decay * math.sqrt(self.n_features_in_)
 
-    def _held(self):
-        """Names of parameters that training leaves alone."""
-        return ()
+    def _factors(self):
+        """Factors of the rate by parameter: zero for those that training leaves alone."""
+        return {}
 
     def _warn_if_clipped(self):
         n_components, k = self._n_components(), getattr(self, "k", None)
@@ -498,6 +511,11 @@ class FittingMixin(CallbackSupportMixin):
     def _clips_k(self):
         return True
 
+    def _costs(self, norms):
+        """From which alpha on no latent is worth its cost, where centred samples have these norms;
+        and what that is, for a message. None: nobody knows."""
+        return norms.max(), "the largest norm of a centred sample in units of scale_"
+
     def _warn_if_silent(self, state, source, epochs, learning_rate):
         if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0 or source.once:
             return
@@ -506,12 +524,13 @@ class FittingMixin(CallbackSupportMixin):
         # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal
-            many = self.alpha > norms.max() / 10
+            most, what = self._costs(norms)
+            many = self.alpha > most / 10
             rate = f"a lower learning_rate than {learning_rate:.4g}, or a smaller alpha"
             warnings.warn(
                 f"{type(self).__name__}: all codes are zero with alpha={self.alpha}. Choose "
-                f"{'a smaller alpha' if many else rate}: from {norms.max():.3g} on, the largest "
-                "norm of a centred sample in units of scale_, no latent is worth its cost.",
+                f"{'a smaller alpha' if many else rate}: from {most:.3g} on, {what}, no latent is "
+                "worth its cost.",
                 UserWarning,
                 stacklevel=5,
             )

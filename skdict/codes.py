@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from skdict.backend import asarray_like, is_gpu, namespace, to_numpy
+from skdict.backend import asarray_like, device, is_gpu, namespace, to_numpy
 from skdict.kernels import implementation, products
 from skdict.kernels.dense import matmul
 from skdict.kernels.nonzeros import nonzeros
@@ -86,6 +86,41 @@ def column_sum(Z):
     if isinstance(Z, SparseCodes):
         return products.column_sum(Z.indptr, Z.indices, Z.values, Z.n_components)
     return namespace(Z).sum(Z, axis=0)
+
+
+def row_sum(Z):
+    """Sum over components, of shape (n_samples,)."""
+    if isinstance(Z, SparseCodes):
+        return decode(Z, _ones(Z))[:, 0]
+    return namespace(Z).sum(Z, axis=1)
+
+
+def per_sample(Z, vector):
+    """`vector` of shape (n_samples,), broadcast to the entries of Z."""
+    if isinstance(Z, SparseCodes):
+        return codes_gradient(Z, _ones(Z), vector[:, None]).values
+    return vector[:, None]
+
+
+def _ones(Z):
+    place = {"device": device(Z.values)} if is_gpu(Z.values) else {}
+    return namespace(Z.values).ones((Z.n_components, 1), dtype=Z.values.dtype, **place)
+
+
+def descending_ranks(Z):
+    """Place of each entry in its sample, 0 that of the largest, as numbers like the entries."""
+    values = entries(Z)
+    xp = namespace(values)
+    if not isinstance(Z, SparseCodes):
+        order = xp.argsort(-values, axis=1, stable=True)
+        return xp.astype(xp.argsort(order, axis=1, stable=True), values.dtype)
+    # Entries by sample and, within it, by value; then how far each is from the first of its sample.
+    numbers = asarray_like(np.arange(values.shape[0]), Z.indptr, Z.indptr.dtype)
+    rows = xp.searchsorted(Z.indptr, numbers, side="right") - 1
+    order = xp.argsort(-values, stable=True)
+    order = xp.take(order, xp.argsort(xp.take(rows, order), stable=True))
+    places = numbers - xp.take(Z.indptr, rows)  # samples are in order before and after
+    return xp.astype(xp.take(places, xp.argsort(order)), values.dtype)
 
 
 def add(Y, Z):

@@ -23,10 +23,10 @@ from skdict.backend import asarray_like, is_gpu, namespace, take_rows
 from skdict.encoders import Affine, positive_entries
 from skdict.kernels import has_compiled, implementation, threads
 from skdict.kernels.dense import for_tiles
-from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
+from skdict.terms import L1, AuxK, HeldReconstruction, Penalty, Reconstruction
 
 
-def fused_step(encoder, terms, params):
+def fused_step(encoder, terms, params, unit_atoms=True):
     """A function ``step(X, params, context, *update)``, or None.
 
     `update` is what `Adam.update` takes beside parameters and gradients. The step changes `params`
@@ -35,6 +35,7 @@ def fused_step(encoder, terms, params):
     nothing, where so many latents fired of late that dense products are faster.
     """
     compiled = has_compiled(params["components"]) and _is_known(encoder, terms)
+    compiled = compiled and unit_atoms
     if not compiled or (is_gpu(params["components"]) and encoder.activation.support is not None):
         return None
     activation = copy.copy(encoder.activation)
@@ -71,14 +72,19 @@ def _ones(encoder):
 
 def _is_known(encoder, terms):
     kinds = [type(term) for term in terms]
+    if getattr(encoder, "hidden", None) is not None:
+        return False
     if getattr(encoder, "selects", None) == "topk":
         known = kinds == [Reconstruction, AuxK]
     else:
         known = type(encoder) is Affine and encoder.activation.support is not None
         known = known and kinds[0] is Reconstruction
-        known = known and set(kinds[1:]) <= {L1, HeldReconstruction}
+        known = known and set(kinds[1:]) <= {L1, Penalty, HeldReconstruction}
+        known = known and not any(getattr(term, "by_norms", False) for term in terms)
+    if not known:
+        return False
     heads = {term.head for term in terms if type(term) is not AuxK}
-    return known and terms[0].head == "codes" and heads == set(encoder.activation.heads)
+    return terms[0].head == "codes" and heads == set(encoder.activation.heads)
 
 
 @dataclasses.dataclass
@@ -158,7 +164,7 @@ def _tile(activation, terms, U, centred, X, params, context, residual):
     columns = heads["codes"].columns if is_gpu(X) else None  # which all of this support share
     d_heads, value = {}, 0.0
     for term in terms:
-        if isinstance(term, L1):
+        if isinstance(term, L1 | Penalty):
             held = term.hold(X, heads, params, context)
             term_value, d_term = term(X, heads, params, held, None)
         else:

@@ -8,6 +8,7 @@ import numpy as np
 
 from skdict.backend import namespace, set_rows, to_numpy
 from skdict.constraints import unit_rows
+from skdict.encoders import Hidden, reading
 
 DEAD_WORK = 1 << 25  # multiply-adds of a product (of five) that any step can afford
 SAMPLE_WORK = 700  # dead latents that cost as much as looking at a sample does on its own
@@ -61,13 +62,14 @@ def resample(state, dead, X, residual):
     directions = np.asarray(unit_rows(-to_numpy(residual)[rows]))
     alive = ~dead
     for name, param in state.params.items():
-        if name == "decoder_bias":
+        if name == "decoder_bias" or name in Hidden.names:
             continue
-        new = directions * (1.0 if name == "components" else 0.0)
+        new = directions if name == "components" else 0 * to_numpy(param)[latents]
         if name == "encoder":
             norms = np.linalg.norm(to_numpy(param)[alive], axis=1)
-            new = directions * (ENCODER_SCALE * (norms.mean() if norms.size else 1.0))
-        set_rows(param, latents, new if param.ndim == 2 else new[:, 0])
+            new = unit_rows(reading(directions, state.params))
+            new = new * (ENCODER_SCALE * (norms.mean() if norms.size else 1.0))
+        set_rows(param, latents, new)
         mean, square = (state.optimizer[moment][name] for moment in ("mean", "square"))
         usual = to_numpy(square)[alive if alive.any() else dead].mean(axis=0)
         set_rows(mean, latents, np.stack([0 * usual] * n_drawn))

@@ -13,7 +13,8 @@ paper stops the gradient at is what `hold` returns.
 import numpy as np
 
 from skdict import codes
-from skdict.backend import add_to_rows, namespace, take_rows
+from skdict.backend import add_to_rows, device, is_host, namespace, take_rows
+from skdict.constraints import norms_and_units
 from skdict.kernels.dense import matmul
 from skdict.kernels.lasso_reference import GAMMA
 
@@ -121,6 +122,121 @@ class L1:
         weight = held / X.shape[0]
         value = weight * xp.sum(Z, dtype=xp.float64)
         return value, {self.head: codes.with_entries(heads[self.head], weight * codes.positive(Z))}
+
+
+class Penalty:
+    """``alpha sum rho(Z) / n`` for a non-negative head; rho as in :mod:`skdict.penalties`.
+
+    dZ = alpha rho' / n. `alpha` rises as that of :class:`L1`. With `by_norms` rho sees each code
+    times the norm of its atom, as atoms of any norm need, lest small codes of large atoms be free
+    (Anthropic, "Circuits Updates, April 2024"). With y = z |d|:
+    dz = alpha rho'(y) |d| / n,  dd = alpha sum(rho'(y) z) / n  d / |d|.
+    """
+
+    def __init__(self, alpha, rho, warmup=0, head="codes", by_norms=False):
+        self.alpha = alpha
+        self.rho = rho
+        self.warmup = warmup
+        self.head = head
+        self.by_norms = by_norms
+
+    def hold(self, X, heads, params, context):
+        return L1.hold(self, X, heads, params, context), context.progress
+
+    def __call__(self, X, heads, params, held, grads):
+        Z, (weight, progress) = heads[self.head], held
+        weight /= X.shape[0]
+        if not self.by_norms:
+            value, slopes = self.rho(Z, progress)
+            return weight * value, {self.head: codes.with_entries(Z, weight * slopes)}
+        norms, units = norms_and_units(params["components"])
+        own = codes.per_component(Z, norms)
+        value, slopes = self.rho(codes.with_entries(Z, codes.entries(Z) * own), progress)
+        slopes *= weight
+        of_norms = codes.column_sum(codes.with_entries(Z, slopes * codes.entries(Z)))
+        grads["components"] += of_norms[:, None] * units
+        return weight * value, {self.head: codes.with_entries(Z, slopes * own)}
+
+
+class LoadBalance:
+    """``weight (m sum(c²) / sum(c)² - 1)`` of the mean codes c of m latents in a batch.
+
+    The square of the coefficient of variation of their load (Shazeer et al., "Outrageously Large
+    Neural Networks", arXiv 1701.06538, section 4): zero where all codes sum up to as much.
+    With S = sum(c) and Q = sum(c²):  dZ = 2 weight m (c / S² - Q / S³) / n where Z > 0.
+    """
+
+    def __init__(self, weight, head="codes"):
+        self.weight = weight
+        self.head = head
+
+    def hold(self, X, heads, params, context):
+        return None
+
+    def __call__(self, X, heads, params, held, grads):
+        Z = heads[self.head]
+        xp, n = namespace(X), X.shape[0]
+        c = codes.column_sum(Z) / n
+        S, Q = xp.sum(c), xp.sum(c * c)
+        S = S + xp.astype(S == 0, S.dtype)
+        factor = self.weight * c.shape[0]
+        slopes = 2 * factor / n * (c / S**2 - Q / S**3)
+        d_Z = codes.per_component(Z, slopes) * codes.positive(codes.entries(Z))
+        value = factor * Q / S**2 - self.weight
+        return xp.astype(value, xp.float64), {self.head: codes.with_entries(Z, d_Z)}
+
+
+class Incoherence:
+    """Penalty on products of different atoms, whatever their norms; codes have no part in it.
+
+    With units u of the atoms, as rows of U: without `limit` it is ``weight sum_(i≠j) <u_i, u_j>²``,
+    which needs the d x d matrix UᵀU alone: its squares sum up to those of UUᵀ.
+    dU = 4 weight U (UᵀU - 1). With it, ``weight sum_(i≠j) (|<u_i, u_j>| - limit)+²``, by blocks of
+    UUᵀ. Of dU the part across the atom, divided by its norm, is that of the atom.
+    """
+
+    ROWS = 1024  # of UUᵀ at a time
+
+    def __init__(self, weight, limit=None):
+        self.weight = weight
+        self.limit = limit
+
+    def hold(self, X, heads, params, context):
+        return None
+
+    def __call__(self, X, heads, params, held, grads):
+        norms, U = norms_and_units(params["components"])
+        xp = namespace(U)
+        value, d_U = self._frame(U) if self.limit is None else self._hinge(U)
+        d_U -= xp.sum(d_U * U, axis=1, keepdims=True) * U
+        grads["components"] += 4 * self.weight * d_U / norms[:, None]
+        return self.weight * value, {}
+
+    def _frame(self, U):
+        xp = namespace(U)
+        S = matmul(U.T, U)
+        value = xp.sum(S * S, dtype=xp.float64) - U.shape[0]
+        return value, matmul(U, S) - U
+
+    def _hinge(self, U):
+        xp, value = namespace(U), 0.0
+        parts = []
+        for start in range(0, U.shape[0], self.ROWS):
+            rows = U[start : min(start + self.ROWS, U.shape[0]), :]
+            G = matmul(rows, U.T)
+            excess = xp.abs(G) - self.limit
+            excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
+            excess *= 1 - _one_at_own(rows, U, start)
+            value = value + xp.sum(excess * excess, dtype=xp.float64)
+            parts.append(matmul(excess * xp.sign(G), U))
+        return value, xp.concat(parts)
+
+
+def _one_at_own(rows, U, start):
+    # One where a row meets itself.
+    xp = namespace(U)
+    place = {} if is_host(xp) else {"device": device(U)}
+    return xp.eye(rows.shape[0], U.shape[0], k=start, dtype=U.dtype, **place)
 
 
 class CodePenalty:

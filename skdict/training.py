@@ -32,6 +32,7 @@ from skdict.optimizers import Adam, rate_factor
 FIRST_ROWS = 16_384  # of the stream, from which centre and scale are taken
 READ_EVERY = 50  # steps, after which the host reads what is counted on a GPU
 OPTIMIZER = Adam()
+FREE_OPTIMIZER = Adam(unit_rows=())  # which leaves the norms of atoms alone
 
 
 class Settings(NamedTuple):
@@ -42,10 +43,11 @@ class Settings(NamedTuple):
     warmup: int
     dead_after: int
     resample: bool
-    held: tuple = ()
+    factors: dict | None = None  # of the rate, by parameter
     weight_decay: float = 0.0  # of the encoder
     dictionary: object = None  # its update with the codes held; None: by the gradient
     project: object = None  # what puts parameters back where they may be, in place, after a step
+    optimizer: Adam = OPTIMIZER
 
 
 @dataclasses.dataclass
@@ -170,14 +172,16 @@ def _dead_now(state, settings):
     return to_numpy(state.silent_for) >= settings.dead_after
 
 
-def train_step(state, X, encoder, terms, settings, factor=1.0):
+def train_step(state, X, encoder, terms, settings, factor=1.0, progress=1.0):
     """One step on a batch X in training's units; changes `state`.  Returns a :class:`Step`.
+
+    `factor` of the rate; `progress` as in :class:`skdict.encoders.Context`.
 
     With CuPy the host waits for nothing in it, unless ``settings.resample`` or the dictionary has
     an update of its own; the numbers it returns lie on the GPU.
     """
     if settings.dictionary is not None:
-        return _alternate(state, X, encoder, terms, settings)
+        return _alternate(state, X, encoder, terms, settings, progress)
     n_samples, n_features = X.shape
     dead = state.dead if is_gpu(X) else _dead_now(state, settings)
     if dead is None:
@@ -185,16 +189,18 @@ def train_step(state, X, encoder, terms, settings, factor=1.0):
         dead = state.dead
     every = revival.dead_every(n_samples, n_features, dead.size, np.count_nonzero(dead))
     rows = slice(state.step % every, None, every)
-    context = Context(dead if dead.any() else None, state.step, rows, state.density)
+    context = Context(
+        dead if dead.any() else None, state.step, rows, state.density, progress=progress
+    )
     if is_gpu(X) and context.dead is not None:
         silent_for = take_rows(state.silent_for, np.flatnonzero(dead))
         context = context._replace(still=silent_for >= settings.dead_after)
     rate = float(factor * settings.learning_rate)  # a NumPy scalar would decide the dtype
-    factors = rate_factors(state.params, settings.held)
+    factors = rate_factors(state.params, settings.factors)
     decay = rate * factors.get("encoder", 1.0) * settings.weight_decay
     shrink = {"encoder": _shrinking(state, settings, decay)} if decay else {}
-    update = OPTIMIZER, state.optimizer, rate, factors, shrink
-    fused = fused_step(encoder, terms, state.params)
+    update = settings.optimizer, state.optimizer, rate, factors, shrink
+    fused = fused_step(encoder, terms, state.params, bool(settings.optimizer.unit_rows))
     resample = settings.resample and _is_time(state, n_samples, settings.dead_after)
     done = fused(X, state.params, context, *update) if fused else None
     if done is None:
@@ -237,11 +243,11 @@ def _composed_step(
     return loss, 2 * values[0], codes.n_fired(Z), residual
 
 
-def _alternate(state, X, encoder, terms, settings):
+def _alternate(state, X, encoder, terms, settings, progress):
     """Codes with the dictionary held, then the dictionary with the codes held."""
     params, update, n_samples = state.params, settings.dictionary, X.shape[0]
     memory, values = memory_for_gradients(params), []
-    context = Context(step=state.step)
+    context = Context(step=state.step, progress=progress)
     loss, _, heads = loss_and_grad(params, X, encoder, terms, context, grads=memory, values=values)
     Z = heads["codes"]
     centred = to_numpy(X - params["decoder_bias"])
@@ -315,7 +321,8 @@ def _pass(state, feed, encoder, terms, settings, plan):
                 look(state, settings)
             resample = settings.resample and looks and not plan.in_decay(state.step)
             step_settings = settings._replace(resample=resample)
-            step = train_step(state, batch, encoder, terms, step_settings, factor)
+            progress = plan.progress(state.step)
+            step = train_step(state, batch, encoder, terms, step_settings, factor, progress)
             state.steps.append(step._replace(learning_rate=factor * settings.learning_rate))
             state.row += batch.shape[0]
             yield None
@@ -396,7 +403,7 @@ class Plan:
     """
 
     def __init__(self, first_step, total, decay):
-        self.end = first_step + total
+        self.begin, self.end = first_step, first_step + total
         self.length = round(decay * total) if math.isfinite(total) else 0
         self.decay_start = self.end - self.length
 
@@ -408,6 +415,11 @@ class Plan:
 
     def factor(self, step, warmup):
         return rate_factor(step, warmup, self.decay_start, self.end)
+
+    def progress(self, step):
+        """Share of the steps before the fall of the rate that have been taken; 1 without a fall."""
+        n_steps = self.decay_start - self.begin
+        return min(1.0, (step - self.begin) / n_steps) if self.length and n_steps else 1.0
 
     def wind_down(self, step):
         if not self.in_decay(step):
@@ -479,15 +491,17 @@ def in_data_units(name):
     return name.endswith(("bias", "threshold"))
 
 
-def rate_factors(params, held=()):
-    """Factors of the learning rate: zero for `held`, sqrt(d) for what has the unit of the data.
+def rate_factors(params, own=None):
+    """Factors of the learning rate: those of their `own`, times sqrt(d) for what has the unit of
+    the data.
 
     Adam's steps have the size of the rate, whatever the gradient. Papers give rates for samples of
     norm one; ours have entries of size one, so norm sqrt(d), and their biases are as much larger.
     """
     factor = math.sqrt(params["decoder_bias"].shape[0])
     factors = {name: factor for name in params if in_data_units(name)}
-    return {**factors, **dict.fromkeys(held, 0.0)}
+    own = {name: own[name] * factors.get(name, 1.0) for name in own or {}}
+    return {**factors, **own}
 
 
 def fold(state):

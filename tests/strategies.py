@@ -85,6 +85,8 @@ def problem(rng, n=4, m=6, d=3):
         "encoder_bias": normal(m, scale=0.4),
         "gate_bias": normal(m, scale=0.4),
         "magnitude_log_scale": normal(m, scale=0.3),
+        "hidden_encoder": normal(d, d, scale=0.9),
+        "hidden_bias": normal(d, scale=0.4) + 0.3,
     }
     dead = np.zeros(m, dtype=bool)
     dead[rng.permutation(m)[: max(1, m // 2)]] = True

@@ -36,7 +36,11 @@ def encoder(request):
 
 
 def to(xp, encoder, tiny, dtype="float64"):
-    names = ("components", "decoder_bias", *encoder.init(tiny.params["components"]))
+    names = (
+        "components",
+        "decoder_bias",
+        *encoder.init(tiny.params["components"], np.random.default_rng(0)),
+    )
     return {name: xp.asarray(tiny.params[name].copy(), dtype=getattr(xp, dtype)) for name in names}
 
 
@@ -141,7 +145,7 @@ def test_init(xp, encoder, dtype):
     # would catch: an encoder that shares memory with the decoder, biases of another dtype
     components = xp.asarray(unit_dictionary(np.random.default_rng(0), 5, 3, dtype))
     before = np.array(to_numpy(components))
-    params = encoder.init(components)
+    params = encoder.init(components, np.random.default_rng(0))
     norm = FIRST_NORM if isinstance(encoder, TopKEncoder) else 1
     assert_array_equal(to_numpy(params["encoder"]), norm * before)
     for name, array in params.items():
@@ -277,7 +281,7 @@ def test_pursuit_prepared_or_not(xp, encoder, tiny):
         assert_allclose(
             heads_of(one, X, params)["codes"], to_numpy(codes.to_dense(heads["codes"])), atol=1e-10
         )
-    assert encoder.init(params["components"]) == {}
+    assert encoder.init(params["components"], np.random.default_rng(0)) == {}
 
 
 @pytest.mark.parametrize("encoder", PURSUITS)

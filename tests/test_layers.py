@@ -15,9 +15,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A unit may import those before it; within a unit (a file or a folder) anything goes.
 ENGINE = ["backend", "tensor_files", "checkpoint_files", "kernels"]
 ENGINE += [("sources", "checkpoints", "interruption", "devices"), "codes"]
-ENGINE += [("encoders", "terms", "constraints", "optimizers")]
+ENGINE += [("constraints", "penalties"), ("encoders", "terms", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates"), "revival", "training"]
-ENGINE += [("encoding", "runs"), ("progress", "saving")]
+ENGINE += [("encoding", "runs", "repair"), ("progress", "saving")]
 SHELL = ["_sklearn", "_validation", ("_callbacks", "_configuration", "_lazy"), "_fitting"]
 SHELL += ["_base", ("autoencoders", "coders"), "moving"]
 BEYOND = [("distributed", "plotting")]
@@ -27,6 +27,8 @@ ALLOWED = {
     "model_selection": {"metrics"},
     "testing": {"metrics"},
 }
+ALSO = {"flops.py": {"autoencoders", "coders"}}  # what it counts
+ALSO |= {"bitrate.py": {"datasets"}, "_trials.py": {"datasets"}}  # laws to draw from
 KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_fitting", "_base", "autoencoders", "coders"}
 KNOWS_SKLEARN |= {"moving"}
 KNOWS_SKLEARN |= {"datasets", "model_selection", "testing", "distributed", "plotting"}
@@ -76,7 +78,7 @@ def test_imports_point_one_way(path):
     # Catches an upward import, which ends in a cycle or in an engine that knows its users.
     unit = unit_of(path)
     assert unit in BEFORE, f"say in this file where skdict.{unit} stands"
-    upward = set(imported_units(path)) - BEFORE[unit] - {unit}
+    upward = set(imported_units(path)) - BEFORE[unit] - {unit} - ALSO.get(path.name, set())
     assert not upward, f"skdict.{unit} must not import {sorted(upward)}"
 
 
@@ -84,7 +86,8 @@ def test_imports_point_one_way(path):
 def test_scikit_learn_stays_at_the_edge(path):
     # Catches an engine that needs scikit-learn, and private names scattered over the package.
     sklearn = [(m, names) for m, names in imports(path) if m.split(".")[0] == "sklearn"]
-    knows = unit_of(path) in KNOWS_SKLEARN or path.name == "scorers.py"
+    names = ("scorers.py", "bitrate.py", "_trials.py")
+    knows = unit_of(path) in KNOWS_SKLEARN or path.name in names
     assert not sklearn or knows, f"{path.name} is below the code that may import scikit-learn"
     private = [
         (module, names)

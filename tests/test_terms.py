@@ -10,11 +10,22 @@ from strategies import sparse_problem, streams
 from skdict import codes
 from skdict.backend import to_numpy
 from skdict.encoders import Context
-from skdict.terms import L1, AuxK, HeldReconstruction, Reconstruction
+from skdict.penalties import named
+from skdict.terms import (
+    L1,
+    AuxK,
+    HeldReconstruction,
+    Incoherence,
+    LoadBalance,
+    Penalty,
+    Reconstruction,
+)
 
 FEWER = settings(max_examples=10)
 HEADS = ("codes", "aux", "gate")
-ALL_DEAD = Context(np.ones(5, dtype=bool), step=3)  # so that the head `aux` has every latent
+ALL_DEAD = Context(
+    np.ones(5, dtype=bool), step=3, progress=0.5
+)  # so that the head `aux` has every latent
 TERMS = {
     "reconstruction": Reconstruction(),
     "reconstruction of another head": Reconstruction("gate"),
@@ -22,6 +33,13 @@ TERMS = {
     "auxk": AuxK(0.3),
     "l1": L1(0.7, warmup=8),
     "l1 of another head": L1(1.3, head="gate"),
+    "penalty": Penalty(0.7, named("log", 0.9), warmup=8),
+    "penalty by norms": Penalty(0.7, named("mcp", 2.0), by_norms=True),
+    "annealed": Penalty(0.7, named("lp", 1.0, (1.0, 0.2)), head="gate"),
+    "measure by norms": Penalty(0.7, named("hoyer_square"), by_norms=True),
+    "load balance": LoadBalance(0.7),
+    "incoherence": Incoherence(0.3),
+    "incoherence by a limit": Incoherence(0.3, 0.2),
 }
 
 
@@ -104,6 +122,20 @@ def test_values(xp, sparse, rng):
         "l1": 0.7 * 4 / 8 * Z["codes"].sum() / n,
         "l1 of another head": 1.3 * Z["gate"].sum() / n,
     }
+    norms = np.linalg.norm(D, axis=1)
+    y, load = Z["codes"] * norms, Z["codes"].mean(axis=0)
+    expected["penalty"] = 0.7 * 4 / 8 * 0.9 * np.log1p(Z["codes"] / 0.9).sum() / n
+    expected["penalty by norms"] = 0.7 * np.where(y < 2, y - y**2 / 4, 1).sum() / n
+    raised = ((Z["gate"] + 0.01) ** 0.6 - 0.01**0.6) / 0.6
+    expected["annealed"] = 0.7 * raised.sum() / n
+    squares = np.sum(y**2, axis=1)
+    hoyer = np.sum(y, axis=1) ** 2 / np.where(squares == 0, 1, squares)
+    expected["measure by norms"] = 0.7 * hoyer.sum() / n
+    variation = np.var(load) / np.mean(load) ** 2 if load.any() else -1.0
+    expected["load balance"] = 0.7 * variation
+    products = np.abs(D @ D.T / np.outer(norms, norms))[~np.eye(len(D), dtype=bool)]
+    expected["incoherence"] = 0.3 * np.sum(products**2)
+    expected["incoherence by a limit"] = 0.3 * np.sum(np.maximum(products - 0.2, 0) ** 2)
     for name, term in TERMS.items():
         held = term.hold(X, heads, params, ALL_DEAD)
         value, _, _ = evaluate(term, X, heads, params, held, xp)

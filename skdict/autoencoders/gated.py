@@ -4,9 +4,10 @@ Autoencoders", arXiv 2404.16014."""
 from skdict import codes
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real
+from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
 from skdict.backend import namespace
 from skdict.encoders import Affine
-from skdict.terms import L1, HeldReconstruction, Reconstruction
+from skdict.terms import L1, HeldReconstruction, LoadBalance, Reconstruction
 
 
 class Gated:
@@ -92,6 +93,21 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
         the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
         less in proportion; in a single pass, and in `partial_fit`, not at all.
+    encoder_hidden : int or None, default=None
+        Width of a hidden layer of ReLUs in the encoder, an MLP then [3]_; ``(h,)`` is h. None:
+        one affine map. The decoder stays linear.
+    incoherence : float, default=0.0
+        Weight of a penalty on products of different atoms, beside the objective:
+        ``sum_(i != j) <d_i, d_j>^2``. It evens out the spectrum of the dictionary, and is smallest
+        for tight frames. It does not keep atoms apart: two copies of an orthonormal basis are one.
+    coherence_limit : float in [0, 1) or None, default=None
+        Let the penalty be ``sum_(i != j) (max(|<d_i, d_j>| - coherence_limit, 0))^2``, which does
+        keep all atoms apart. A step then costs ``n_components^2 * n_features`` more. At most the
+        Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
+    load_balancing : float, default=0.0
+        Weight of a penalty on uneven use: the squared coefficient of variation, over the latents,
+        of the mean of gates in a batch. Where some features truly are much rarer than others, it
+        spreads the common ones over several latents.
     warmup : int, default=100
         Steps over which the rate and alpha rise linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -137,6 +153,8 @@ class GatedAutoencoder(BaseDictionaryEstimator):
     components_ : array of shape (n_components, n_features)
         The dictionary: atoms of unit norm as rows.
     encoder_ : array of shape (n_components, n_features)
+        Or (n_components, h) with a hidden layer of width h, which has ``hidden_encoder_``, of shape
+        (h, n_features), and ``hidden_bias_``, of shape (h,).
     encoder_bias_ : array of shape (n_components,)
         Bias of the magnitudes.
     gate_bias_ : array of shape (n_components,)
@@ -174,6 +192,8 @@ class GatedAutoencoder(BaseDictionaryEstimator):
        Autoencoders." arXiv 2404.16014 (2024), section 3.2 and appendix G.
     .. [2] Bricken, Trenton, et al. "Towards Monosemanticity: Decomposing Language Models With
        Dictionary Learning." Transformer Circuits Thread (2023), appendix "Neuron Resampling".
+    .. [3] O'Neill, Charles, Alim Gumran, and David Klindt. "Compute Optimal Inference and Provable
+       Amortisation Gap in Sparse Autoencoders." ICML (2025), arXiv 2411.13117.
 
     Examples
     --------
@@ -191,7 +211,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        **CONSTRAINTS,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "resample_dead": ["boolean"],
     }
@@ -206,6 +226,10 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         max_iter="auto",
         learning_rate=4.5e-3,
         weight_decay=0.09,
+        encoder_hidden=None,
+        incoherence=0.0,
+        coherence_limit=None,
+        load_balancing=0.0,
         warmup=100,
         decay=0.2,
         tol=0.0,
@@ -229,6 +253,10 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.encoder_hidden = encoder_hidden
+        self.incoherence = incoherence
+        self.coherence_limit = coherence_limit
+        self.load_balancing = load_balancing
         self.warmup = warmup
         self.decay = decay
         self.tol = tol
@@ -251,4 +279,6 @@ class GatedAutoencoder(BaseDictionaryEstimator):
             L1(self.alpha, self.warmup, head="gate"),
             HeldReconstruction(head="gate"),
         ]
-        return Affine(Gated(), self.precision), terms
+        if self.load_balancing:
+            terms.append(LoadBalance(float(self.load_balancing), head="gate"))
+        return Affine(Gated(), self.precision, hidden_of(self)), with_incoherence(self, terms)

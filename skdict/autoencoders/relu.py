@@ -1,15 +1,22 @@
-"""Sparse autoencoder: ReLU codes under an L1 penalty.
+"""Sparse autoencoder: ReLU codes under a penalty.
 
 Bricken et al. 2023, "Towards Monosemanticity: Decomposing Language Models With Dictionary
 Learning", Transformer Circuits.
 """
 
-from skdict import codes
+import dataclasses
+
+import numpy as np
+
+from skdict import codes, penalties, repair
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real, StrOptions
-from skdict.backend import namespace
+from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
+from skdict.backend import asarray_like, namespace, to_numpy
+from skdict.constraints import norms_and_units
 from skdict.encoders import Affine
-from skdict.terms import L1, Reconstruction
+from skdict.terms import L1, LoadBalance, Penalty, Reconstruction
+from skdict.training import FREE_OPTIMIZER
 
 
 class ReLU:
@@ -50,8 +57,35 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         Weight of the penalty: the objective is ``||X - X_hat||^2 / 2 + alpha * sum(Z)``, a mean
         over samples, on centred X divided by `scale_`. In the units of X it is
         ``alpha * scale_``.
-    penalty : {"l1"}, default="l1"
-        Penalty on the codes.
+    penalty : {"l1", "log", "mcp", "tanh", "lp", "hoyer_square", "pq_mean", "gini"}, default="l1"
+        What a sample's codes z cost. With w the `penalty_width`:
+
+        - ``"l1"``: ``sum(z)``.
+        - ``"log"``: ``w log(1 + z/w)``, ``"tanh"``: ``w tanh(z/w)``, ``"mcp"``: ``z - z^2 / 2w`` up
+          to w and w/2 from there, summed. They cost what l1 does where codes are small and less
+          where they are large, so that these are shrunk less. The smaller w, the nearer to counting
+          codes, and the more minima there are in which training may end.
+        - ``"lp"``: ``w (z/w)^p / p`` [5]_, with z/w moved by 0.01 for the sake of the slope at zero.
+        - Measures of Hurley and Rickard, as an effective number of latents that is n for n equal
+          codes of any size: ``"hoyer_square"``, ``sum(z)^2 / sum(z^2)``; ``"pq_mean"``, a power of
+          the mean with p=1/2 and q=2; ``"gini"``, n_components times ``1 - gini``. They do not
+          shrink codes that grow together. Other measures have no slope where it would be of use
+          (`n_zeros`, `neg_log`, `kappa_4`, `u_theta`), or fall off a cliff at zero.
+    penalty_width : float, default=1.0
+        Size of codes, of centred X divided by `scale_`, at which the cost of ``"log"``, ``"mcp"``,
+        ``"tanh"`` levels off, or at which ``"lp"`` costs what l1 does in slope.
+    p : float in (0, 1] or pair of them, default=(1.0, 0.5)
+        Exponent of ``"lp"``. Of a pair, the exponent goes in equal steps from the first, while the
+        rate of `fit` is constant, to the last, in its fall; without a fall, and in `partial_fit`,
+        it is the last.
+    atom_norms : {"unit", "free"}, default="unit"
+        "unit": every step keeps atoms on the sphere. "free": atoms of any norm, by which the
+        penalty weighs their codes [6]_; in the end norms pass from atoms to encoder and codes.
+    repair : {"scale", "decoder"} or None, default=None
+        What `fit` does, in one more pass, against codes that the penalty has made too small, with
+        the choice of latents held: "scale" gives each latent's codes the factor of least squares,
+        as in [4]_; "decoder" also lets atoms take the directions of least squares. Either needs
+        memory for n_components^2 numbers.
     resample_dead : bool, default=True
         Every `dead_after` samples, until the rate begins to fall, point some dead latents at what
         is lacking in the reconstruction of samples, drawn with probability proportional to their
@@ -67,6 +101,21 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
         the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
         less in proportion; in a single pass, and in `partial_fit`, not at all.
+    encoder_hidden : int or None, default=None
+        Width of a hidden layer of ReLUs in the encoder, an MLP then [3]_; ``(h,)`` is h. None:
+        one affine map. The decoder stays linear.
+    incoherence : float, default=0.0
+        Weight of a penalty on products of different atoms, beside the objective:
+        ``sum_(i != j) <d_i, d_j>^2``. It evens out the spectrum of the dictionary, and is smallest
+        for tight frames. It does not keep atoms apart: two copies of an orthonormal basis are one.
+    coherence_limit : float in [0, 1) or None, default=None
+        Let the penalty be ``sum_(i != j) (max(|<d_i, d_j>| - coherence_limit, 0))^2``, which does
+        keep all atoms apart. A step then costs ``n_components^2 * n_features`` more. At most the
+        Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
+    load_balancing : float, default=0.0
+        Weight of a penalty on uneven use: the squared coefficient of variation, over the latents,
+        of the mean of codes in a batch. Where some features truly are much rarer than others, it
+        spreads the common ones over several latents.
     warmup : int, default=100
         Steps over which the rate and alpha rise linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -112,8 +161,13 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     components_ : array of shape (n_components, n_features)
         The dictionary: atoms of unit norm as rows.
     encoder_ : array of shape (n_components, n_features)
+        Or (n_components, h) with a hidden layer of width h, which has ``hidden_encoder_``, of shape
+        (h, n_features), and ``hidden_bias_``, of shape (h,).
     encoder_bias_ : array of shape (n_components,)
     decoder_bias_ : array of shape (n_features,)
+    shrinkage_ : array of shape (2,)
+        Where there was a repair: :func:`skdict.metrics.shrinkage` of the rows that were trained on,
+        before and after.
     scale_ : float
         Root mean square of the entries of X about their column means, by which X is divided in
         training (1 where that is 0).
@@ -144,6 +198,13 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     .. [1] Bricken, Trenton, et al. "Towards Monosemanticity: Decomposing Language Models With
        Dictionary Learning." Transformer Circuits Thread (2023), section "Sparse Autoencoder Setup".
     .. [2] The same, appendix "Neuron Resampling".
+    .. [3] O'Neill, Charles, Alim Gumran, and David Klindt. "Compute Optimal Inference and Provable
+       Amortisation Gap in Sparse Autoencoders." ICML (2025), arXiv 2411.13117.
+    .. [4] Wright, Benjamin, and Lee Sharkey. "Addressing Feature Suppression in SAEs." (2024),
+       who train the scales instead.
+    .. [5] Karvonen, Adam, et al. "Measuring Progress in Dictionary Learning for Language Model
+       Interpretability with Board Game Models." arXiv 2408.00113 (2024).
+    .. [6] Templeton, Adly, et al. "Circuits Updates - April 2024." Transformer Circuits Thread.
 
     Examples
     --------
@@ -161,9 +222,13 @@ class SparseAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        **CONSTRAINTS,
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "penalty": [StrOptions({"l1"})],
+        "penalty": [StrOptions(set(penalties.NAMES))],
+        "penalty_width": [Interval(Real, 0, None, closed="neither")],
+        "p": [Interval(Real, 0, 1, closed="right"), tuple, list],
+        "atom_norms": [StrOptions({"unit", "free"})],
+        "repair": [StrOptions({"scale", "decoder"}), None],
         "resample_dead": ["boolean"],
     }
 
@@ -173,11 +238,19 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         *,
         alpha=1.0,
         penalty="l1",
+        penalty_width=1.0,
+        p=(1.0, 0.5),
+        atom_norms="unit",
+        repair=None,
         resample_dead=True,
         batch_size=256,
         max_iter="auto",
         learning_rate=3.5e-3,
         weight_decay=0.09,
+        encoder_hidden=None,
+        incoherence=0.0,
+        coherence_limit=None,
+        load_balancing=0.0,
         warmup=100,
         decay=0.2,
         tol=0.0,
@@ -197,11 +270,19 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         self.n_components = n_components
         self.alpha = alpha
         self.penalty = penalty
+        self.penalty_width = penalty_width
+        self.p = p
+        self.atom_norms = atom_norms
+        self.repair = repair
         self.resample_dead = resample_dead
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.encoder_hidden = encoder_hidden
+        self.incoherence = incoherence
+        self.coherence_limit = coherence_limit
+        self.load_balancing = load_balancing
         self.warmup = warmup
         self.decay = decay
         self.tol = tol
@@ -219,4 +300,69 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         self.precision = precision
 
     def _parts(self, n_components, unit):
-        return Affine(ReLU(), self.precision), [Reconstruction(), L1(self.alpha, self.warmup)]
+        terms = [Reconstruction(), self._penalty()]
+        if self.load_balancing:
+            terms.append(LoadBalance(float(self.load_balancing)))
+        return Affine(ReLU(), self.precision, hidden_of(self)), with_incoherence(self, terms)
+
+    def _penalty(self):
+        free = self.atom_norms == "free"
+        if self.penalty == "l1" and not free:
+            return L1(self.alpha, self.warmup)
+        return Penalty(self.alpha, self._rho(), self.warmup, by_norms=free)
+
+    def _rho(self):
+        p = self.p
+        if isinstance(p, tuple | list):
+            valid = [isinstance(each, Real) and 0 < each <= 1 for each in p]
+            if valid != [True, True]:
+                raise ValueError(
+                    f"{type(self).__name__}: p={p!r} is neither an exponent nor a pair of them. "
+                    "Give numbers in (0, 1], such as 0.5 or (1.0, 0.5)."
+                )
+        return penalties.named(self.penalty, float(self.penalty_width), p)
+
+    def _settings(self, repetition, n_samples):
+        settings = super()._settings(repetition, n_samples)
+        free = self.atom_norms == "free"
+        return settings._replace(optimizer=FREE_OPTIMIZER) if free else settings
+
+    def _normalised(self, params):
+        if self.atom_norms == "unit":
+            return params
+        norms, units = norms_and_units(params["components"])
+        encoder = params["encoder"] * norms[:, None]
+        bias = params["encoder_bias"] * norms
+        return {**params, "components": units, "encoder": encoder, "encoder_bias": bias}
+
+    def _check_passes(self, source):
+        super()._check_passes(source)
+        if self.repair is not None and source.once:
+            raise ValueError(
+                f"{type(self).__name__}: repair={self.repair!r} needs one more pass over X, but X "
+                "is an iterator, which can be read only once. Set repair=None, or pass an object "
+                "that can be read again."
+            )
+
+    def _finished(self, run, encoder):
+        if self.repair is None:
+            return run.state
+        params = self._normalised(run.state.params)
+        moments = repair.moments_of(run, params, encoder)
+        host = {name: to_numpy(array) for name, array in params.items()}
+        host, self.shrinkage_ = repair.repaired(host, moments, self.repair)
+        params = {
+            name: asarray_like(array, params[name], params[name].dtype)
+            for name, array in host.items()
+        }
+        return dataclasses.replace(run.state, params=params)
+
+    def _costs(self, norms):
+        if self.penalty == "l1":
+            return super()._costs(norms)
+        # Of a latent on its own: what its code gains, over what it costs.
+        largest, rho = norms.max(), self._rho()
+        codes_ = np.linspace(0.001, 1, 200) * largest
+        costs = np.array([float(rho(np.full((1, 1), z), 1.0)[0]) for z in codes_])
+        most = np.max((codes_ * largest - codes_**2 / 2) / costs)
+        return most, "where for the largest sample"

@@ -5,6 +5,7 @@ import numpy as np
 from skdict import codes
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Integral, Interval, Real, StrOptions
+from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
 from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.encoders import Affine
 from skdict.kernels.dense import matmul
@@ -26,29 +27,44 @@ class TopK:
         codes = ReLU(A on the k largest of A, 0 elsewhere)        A = U + encoder_bias
 
     backward: dA = d_codes where the code is positive.
+
+    With `balanced`, the k largest of ``A + selection_bias``; the bias has no part in the codes. In
+    place of a gradient it gets by how much each latent fired more often than the mean of all: it
+    sinks for those that are busy and rises for those that are not. The loss-free balancing of Wang
+    et al., "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts", arXiv 2408.15664,
+    with Adam's normalised step in place of the sign.
     """
 
     support = None
     heads = ("codes",)
 
-    def __init__(self, k):
+    def __init__(self, k, balanced=False):
         self.k = k
+        self.balanced = balanced
         self.in_order = True
 
     def init(self, n_components, like):
-        xp = namespace(like)
-        return {"encoder_bias": xp.zeros_like(like[:, 0])}
+        xp, names = namespace(like), ["encoder_bias", *["selection_bias"] * self.balanced]
+        return {name: xp.zeros_like(like[:, 0]) for name in names}
 
     def forward(self, U, params, context):
         bias = params["encoder_bias"]
-        indices, values = topk(U, bias, self.k, self.in_order)
-        Z = codes.from_rows(indices, relu(values), bias.shape[0])
+        if self.balanced:
+            bias = bias + params["selection_bias"]
+        Z = codes.from_rows(*topk(U, bias, self.k, self.in_order), bias.shape[0])
+        if self.balanced:
+            Z = Z.with_values(Z.values - codes.per_component(Z, params["selection_bias"]))
+        Z = Z.with_values(relu(Z.values))
         return {"codes": Z}, Z
 
     def backward(self, d_heads, Z, params):
         slope = codes.positive(codes.entries(Z))
         d_A = codes.with_entries(Z, codes.entries(d_heads["codes"]) * slope)
-        return [d_A], {"encoder_bias": codes.column_sum(d_A)}
+        d_params = {"encoder_bias": codes.column_sum(d_A)}
+        if self.balanced:
+            load = codes.column_sum(codes.with_entries(Z, slope))
+            d_params["selection_bias"] = load - namespace(load).mean(load)
+        return [d_A], d_params
 
 
 class TopKEncoder(Affine):
@@ -60,39 +76,46 @@ class TopKEncoder(Affine):
 
     selects = "topk"  # by which a fused step knows it
 
-    def __init__(self, k, k_aux=0, precision="highest"):
-        super().__init__(TopK(k), precision)
+    def __init__(self, k, k_aux=0, precision="highest", hidden=None, balanced=False):
+        super().__init__(TopK(k, balanced), precision, hidden)
         self.k = k
         self.k_aux = k_aux
 
-    def init(self, components):
+    def init(self, components, random):
         # Random atoms overlap: the k best of them, each coded by its full correlation, overshoot.
-        params = super().init(components)
+        params = super().init(components, random)
         params["encoder"] *= FIRST_NORM
         return params
 
     def forward(self, X, params, context):
-        heads, (centred, tape) = super().forward(X, params, context)
-        heads["aux"] = rows = latents = None
+        heads, tape = super().forward(X, params, context)
+        heads["aux"] = latents = None
         if context.dead is not None and self.k_aux:
             latents = np.flatnonzero(context.dead)
-            rows = centred[context.dead_rows, :]
-            heads["aux"] = self.codes_of_dead(rows, params, latents, context.still)
-        return heads, (centred, tape, rows, latents, heads["aux"])
+            inputs = tape[1][context.dead_rows, :]
+            heads["aux"] = self.codes_of_dead(inputs, params, latents, context.still)
+        return heads, (tape, context.dead_rows, latents, heads["aux"])
 
     def backward(self, d_heads, tape, params, grads):
-        centred, tape, rows, latents, Z = tape
-        super().backward(d_heads, (centred, tape), params, grads)
-        if Z is not None:
-            d_W, d_bias = self.gradient_of_dead(d_heads["aux"], Z, rows)
-            add_to_rows(grads["encoder"], latents, d_W)
-            add_to_rows(grads["encoder_bias"], latents, d_bias)
-            grads["decoder_bias"] -= d_bias @ take_rows(params["encoder"], latents)
+        tape, rows, latents, Z = tape
+        super().backward(d_heads, tape, params, grads)
+        if Z is None:
+            return
+        centred, inputs = (array[rows, :] for array in tape[:2])
+        d_W, d_bias = self.gradient_of_dead(d_heads["aux"], Z, inputs)
+        add_to_rows(grads["encoder"], latents, d_W)
+        add_to_rows(grads["encoder_bias"], latents, d_bias)
+        W = take_rows(params["encoder"], latents)
+        if self.hidden is None:
+            grads["decoder_bias"] -= d_bias @ W
+        else:
+            d_H = matmul(d_heads["aux"] * codes.positive(Z), W)
+            self.hidden.backward(d_H, inputs, centred, params, grads)
 
-    def codes_of_dead(self, centred, params, latents, still=None):
+    def codes_of_dead(self, inputs, params, latents, still=None):
         """Codes of some latents alone, of shape (n_samples, n_latents); zero unless `still`."""
-        xp = namespace(centred)
-        U = matmul(centred, take_rows(params["encoder"], latents).T)
+        xp = namespace(inputs)
+        U = matmul(inputs, take_rows(params["encoder"], latents).T)
         bias = take_rows(params["encoder_bias"], latents)
         if still is not None:
             never = xp.zeros_like(bias) - float(xp.finfo(bias.dtype).max) / 4
@@ -103,10 +126,10 @@ class TopKEncoder(Affine):
             A = A * xp.astype(A >= smallest, A.dtype)
         return relu(A)
 
-    def gradient_of_dead(self, d_Z, Z, centred):
+    def gradient_of_dead(self, d_Z, Z, inputs):
         """Gradients of the encoder's rows and biases that made the codes Z."""
         d_A = d_Z * codes.positive(Z)
-        return matmul(d_A.T, centred), namespace(d_A).sum(d_A, axis=0)
+        return matmul(d_A.T, inputs), namespace(d_A).sum(d_A, axis=0)
 
 
 class TopKAutoencoder(BaseDictionaryEstimator):
@@ -136,6 +159,22 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         samples are not learnt by heart: at each step, rows of latents that are not dead shrink by
         the rate times ``weight_decay * sqrt(n_features)``. Where a pass has more than 24 steps, by
         less in proportion; in a single pass, and in `partial_fit`, not at all.
+    encoder_hidden : int or None, default=None
+        Width of a hidden layer of ReLUs in the encoder, an MLP then [2]_; ``(h,)`` is h. None:
+        one affine map. The decoder stays linear.
+    incoherence : float, default=0.0
+        Weight of a penalty on products of different atoms, beside the objective:
+        ``sum_(i != j) <d_i, d_j>^2``. It evens out the spectrum of the dictionary, and is smallest
+        for tight frames. It does not keep atoms apart: two copies of an orthonormal basis are one.
+    coherence_limit : float in [0, 1) or None, default=None
+        Let the penalty be ``sum_(i != j) (max(|<d_i, d_j>| - coherence_limit, 0))^2``, which does
+        keep all atoms apart. A step then costs ``n_components^2 * n_features`` more. At most the
+        Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
+    load_balancing : float, default=0.0
+        By how much a step moves the `selection_bias_` of latents that fire more or less often than
+        most, against the norm of a typical sample; 0.001 is usual, 0 turns it off. Only the choice
+        of latents sees this bias, not the codes [3]_. Where some features truly are much rarer than
+        others, it spreads the common ones over several latents.
     warmup : int, default=100
         Steps over which the rate rises linearly from zero.
     decay : float in [0, 1], default=0.2
@@ -181,7 +220,11 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     components_ : array of shape (n_components, n_features)
         The dictionary: atoms of unit norm as rows.
     encoder_ : array of shape (n_components, n_features)
+        Or (n_components, h) with a hidden layer of width h, which has ``hidden_encoder_``, of shape
+        (h, n_features), and ``hidden_bias_``, of shape (h,).
     encoder_bias_ : array of shape (n_components,)
+    selection_bias_ : array of shape (n_components,)
+        Where `load_balancing` is not zero.
     decoder_bias_ : array of shape (n_features,)
     scale_ : float
         Root mean square of the entries of X about their column means, by which X is divided in
@@ -220,6 +263,10 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     ----------
     .. [1] Gao, Leo, et al. "Scaling and evaluating sparse autoencoders." arXiv 2406.04093 (2024),
        sections 2.2, 2.3 and appendix A.
+    .. [2] O'Neill, Charles, Alim Gumran, and David Klindt. "Compute Optimal Inference and Provable
+       Amortisation Gap in Sparse Autoencoders." ICML (2025), arXiv 2411.13117.
+    .. [3] Wang, Lean, et al. "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts."
+       arXiv 2408.15664 (2024).
 
     Examples
     --------
@@ -237,8 +284,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     _parameter_constraints = {
         **BaseDictionaryEstimator._parameter_constraints,
+        **CONSTRAINTS,
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "k": [Interval(Integral, 1, None, closed="left")],
     }
 
@@ -251,6 +298,10 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         max_iter="auto",
         learning_rate="auto",
         weight_decay=0.09,
+        encoder_hidden=None,
+        incoherence=0.0,
+        coherence_limit=None,
+        load_balancing=0.0,
         warmup=100,
         decay=0.2,
         tol=0.0,
@@ -273,6 +324,10 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.encoder_hidden = encoder_hidden
+        self.incoherence = incoherence
+        self.coherence_limit = coherence_limit
+        self.load_balancing = load_balancing
         self.warmup = warmup
         self.decay = decay
         self.tol = tol
@@ -299,5 +354,11 @@ class TopKAutoencoder(BaseDictionaryEstimator):
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        encoder = TopKEncoder(min(self.k, n_components), k_aux, self.precision)
-        return encoder, [Reconstruction(), AuxK()]
+        k, balanced = min(self.k, n_components), self.load_balancing > 0
+        encoder = TopKEncoder(k, k_aux, self.precision, hidden_of(self), balanced)
+        return encoder, with_incoherence(self, [Reconstruction(), AuxK()])
+
+    def _settings(self, repetition, n_samples):
+        settings = super()._settings(repetition, n_samples)
+        factors = {"selection_bias": self.load_balancing / settings.learning_rate}
+        return settings._replace(factors=factors)

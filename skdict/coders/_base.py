@@ -286,8 +286,8 @@ class BaseCoder(BaseDictionaryEstimator):
     def _center(self, mean):
         return mean if self.offset is None else self._offset(mean.size)
 
-    def _held(self):
-        return () if self.offset is None else ("decoder_bias",)
+    def _factors(self):
+        return {} if self.offset is None else {"decoder_bias": 0.0}
 
     def _offset(self, n_features):
         offset = np.asarray(to_numpy(self.offset))

@@ -65,7 +65,9 @@ class Lasso:
         self.first = None
         self.unfinished = []  # how many samples were given up, by batch
 
-    def init(self, components):
+    names = ()
+
+    def init(self, components, random):
         return {}
 
     def forward(self, X, params, context):

@@ -40,7 +40,9 @@ class Pursuit:
         self.precision = precision
         self.prepared = prepared
 
-    def init(self, components):
+    names = ()
+
+    def init(self, components, random):
         return {}
 
     def forward(self, X, params, context):

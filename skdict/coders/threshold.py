@@ -23,7 +23,9 @@ class Threshold:
         self.refit = refit
         self.precision = precision
 
-    def init(self, components):
+    names = ()
+
+    def init(self, components, random):
         return {}
 
     def forward(self, X, params, context):

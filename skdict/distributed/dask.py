@@ -136,9 +136,9 @@ def _check(estimator, X, local_steps):
             "Set dict_update='gradient', or call fit, which reads the blocks one after the other."
         )
     on_host = estimator.device == "cpu"
-    unavailable = [("early_stopping", False), ("max_no_improvement", None)]
+    unavailable = [("early_stopping", False), ("max_no_improvement", None), ("repair", None)]
     for parameter, off in [*unavailable, *([] if on_host else [("device", None)])]:
-        if getattr(estimator, parameter) != off:
+        if getattr(estimator, parameter, off) != off:
             raise ValueError(
                 f"{name}: {parameter}={getattr(estimator, parameter)} is not available on a "
                 f"cluster. Set {parameter}={off}, or call fit."

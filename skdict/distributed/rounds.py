@@ -112,7 +112,8 @@ def average(weights, settings, *results):
         params = results[0].params
     else:
         params = {name: _mean(weights, results, name) for name in results[0].params}
-        params["components"] = unit_rows(params["components"])
+        if "components" in settings.optimizer.unit_rows:
+            params["components"] = unit_rows(params["components"])
         if settings.project is not None:
             settings.project(params)
     silent_for = np.min([result.silent_for for result in results], axis=0)
