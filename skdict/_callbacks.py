@@ -1,5 +1,7 @@
 """Passes of training as tasks of scikit-learn's callbacks."""
 
+import dataclasses
+
 from skdict import runs
 
 
@@ -22,8 +24,7 @@ class PassTasks:
 
     def _fitted(self):
         state, epochs = self.run.state, self.run.epochs
-        attributes = self.estimator._fitted_attributes(state, epochs)
-        # Copies of the matrices, for training goes on changing them.
-        matrices = {f"{name}_": array for name, array in runs.copied(state.params).items()}
-        matrices = {name: array for name, array in matrices.items() if array.ndim == 2}
-        return {**attributes, **matrices, "n_iter_": len(epochs), "n_steps_": state.step}
+        # Of copies, for training goes on changing the matrices.
+        copied = dataclasses.replace(state, params=runs.copied(state.params))
+        attributes = self.estimator._fitted_attributes(copied, epochs)
+        return {**attributes, "n_iter_": len(epochs), "n_steps_": state.step}

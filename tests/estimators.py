@@ -25,6 +25,23 @@ DEFAULTS = {
     LassoCoder: {"alpha": 0.3},
     ThresholdCoder: {"k": 3},
 }
+# Autoencoders with as many options as go together: each law holds with them too.
+VARIANTS = {
+    "free atoms, annealed": (
+        SparseAutoencoder,
+        {"penalty": "lp", "atom_norms": "free", "incoherence": 0.01, "load_balancing": 0.1},
+    ),
+    "measure, hidden layer": (
+        SparseAutoencoder,
+        {"penalty": "hoyer_square", "encoder_hidden": 7, "alpha": 0.05},
+    ),
+    "balanced": (TopKAutoencoder, {"load_balancing": 0.001}),
+    "topk, hidden layer": (TopKAutoencoder, {"encoder_hidden": (7,), "incoherence": 0.01}),
+    "gated, hidden layer": (
+        GatedAutoencoder,
+        {"encoder_hidden": 7, "incoherence": 0.1, "coherence_limit": 0.5, "load_balancing": 0.1},
+    ),
+}
 CODERS = [MatchingPursuitCoder, LassoCoder, ThresholdCoder]
 ESTIMATORS = list(DEFAULTS)
 AUTOENCODERS = [SparseAutoencoder, TopKAutoencoder, GatedAutoencoder]
@@ -43,7 +60,11 @@ def _each(classes, by_gradient=False):
         else functools.partial(small, cls)
         for cls in classes
     ]
-    return pytest.mark.parametrize("make", makers, ids=[cls.__name__ for cls in classes])
+    names = [cls.__name__ for cls in classes]
+    for name, (cls, options) in VARIANTS.items() if set(AUTOENCODERS) <= set(classes) else ():
+        makers.append(functools.partial(small, cls, **options))
+        names.append(name)
+    return pytest.mark.parametrize("make", makers, ids=names)
 
 
 each_estimator = _each(ESTIMATORS)

@@ -135,8 +135,10 @@ def test_encoder_formula(make):
     X = data()
     estimator = make(alpha=0.3) if make.args[0] is not TopKAutoencoder else make(k=16)
     estimator.fit(X)
-    U = (X - estimator.decoder_bias_) @ estimator.encoder_.T
-    on = True
+    H = X - estimator.decoder_bias_
+    if estimator.encoder_hidden is not None:
+        H = np.maximum(H @ estimator.hidden_encoder_.T + estimator.hidden_bias_, 0)
+    U, on = H @ estimator.encoder_.T, True
     if isinstance(estimator, GatedAutoencoder):
         on = U + estimator.gate_bias_ > 0
         U = U * np.exp(estimator.magnitude_log_scale_)

@@ -54,7 +54,8 @@ def update(params, moments, rates, betas, keep, batch, centred, residual, extra)
         dtype.type(rates["encoder"]), *scalars(dtype, rates["components"], *betas), np.int32(d),
         threads=threads_for(d),
     )  # fmt: skip
-    for name, gradient in (("encoder_bias", totals), ("decoder_bias", of_bias)):
+    grads = {**batch.d_params, "encoder_bias": totals, "decoder_bias": of_bias}
+    for name, gradient in grads.items():
         adam(params[name], gradient, *(moment[name] for moment in moments), rates[name], *betas)
     return fired
 
