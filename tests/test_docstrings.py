@@ -86,6 +86,9 @@ def test_attributes_section_names_what_a_fit_leaves(cls):
     # Catches fitted attributes without documentation, and documented ones that do not exist.
     X = pd.DataFrame(data(), columns=list("abcdef"))
     exist = set(fitted(small(cls).fit(X)))
+    options = {"encoder_hidden": 3, "load_balancing": 0.1, "repair": "scale"}
+    options = {name: value for name, value in options.items() if hasattr(cls(), name)}
+    exist |= set(fitted(small(cls, **options).fit(X)))  # those that options bring
     documented = set(entries(cls, "Attributes"))
     if cls in CODERS:
         learned = small(SparseAutoencoder)

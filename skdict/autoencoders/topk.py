@@ -220,8 +220,11 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     components_ : array of shape (n_components, n_features)
         The dictionary: atoms of unit norm as rows.
     encoder_ : array of shape (n_components, n_features)
-        Or (n_components, h) with a hidden layer of width h, which has ``hidden_encoder_``, of shape
-        (h, n_features), and ``hidden_bias_``, of shape (h,).
+        Or (n_components, h) with `encoder_hidden`.
+    hidden_encoder_ : array of shape (h, n_features)
+        With `encoder_hidden`.
+    hidden_bias_ : array of shape (h,)
+        Likewise.
     encoder_bias_ : array of shape (n_components,)
     selection_bias_ : array of shape (n_components,)
         Where `load_balancing` is not zero.
