@@ -1,7 +1,9 @@
 """Measures of codes and of a fit: sparsity, reconstruction, use, agreement with a dictionary."""
 
+from skdict.metrics.bitrate import SuperpositionBitrate, superposition_bitrate
 from skdict.metrics.coherence import coherence_excess, mutual_coherence, welch_bound
 from skdict.metrics.dictionary import DictionaryMatch, dictionary_match
+from skdict.metrics.flops import Flops, flops
 from skdict.metrics.load import DensityHistogram, density_histogram, load_entropy, load_gini
 from skdict.metrics.scorers import codes_scorer, sparsity_scorer
 from skdict.metrics.sparsity import (
@@ -35,6 +37,8 @@ from skdict.metrics.usage import (
 __all__ = [
     "DensityHistogram",
     "DictionaryMatch",
+    "Flops",
+    "SuperpositionBitrate",
     "codes_scorer",
     "coherence_excess",
     "dead_fraction",
@@ -47,6 +51,7 @@ __all__ = [
     "entropy_shannon_modified",
     "explained_variance",
     "feature_density",
+    "flops",
     "gini",
     "hoyer",
     "kappa_4",
@@ -65,6 +70,7 @@ __all__ = [
     "pq_mean",
     "shrinkage",
     "sparsity_scorer",
+    "superposition_bitrate",
     "u_theta",
     "welch_bound",
 ]

@@ -18,6 +18,7 @@ def problems(draw):
         "k": draw(st.integers(1, n_components)),
         "magnitudes": draw(st.sampled_from(["half_normal", "normal", "ones"])),
         "rates": draw(st.none() | st.floats(0, 50)),
+        "ensemble": draw(st.sampled_from(["spherical", "rademacher"])),
         "random_state": draw(st.integers(0, 2**31)),
     }
 
@@ -83,6 +84,47 @@ def test_given_dictionary_is_used_as_it_is():
     assert (dictionary == before).all()
     from_list = make_superposition(9, 4, 3, 2, dictionary=before.tolist(), random_state=0)
     assert (from_list[0] == X).all()
+
+
+def test_draws_of_earlier_releases():
+    # Data made with a seed stay what they were: this is how they were drawn, in a few lines.
+    seeds = np.random.RandomState(5)
+    streams = [np.random.default_rng(seeds.randint(0, 2**31 - 1, size=4)) for _ in range(4)]
+    dictionary = streams[0].standard_normal((60, 30))
+    dictionary /= np.linalg.norm(dictionary, axis=1, keepdims=True)
+    clocks = np.log(streams[1].standard_exponential((50, 60))) + 0.7 * np.log(np.arange(1, 61))
+    active = np.sort(np.argsort(clocks, axis=1)[:, :4], axis=1)
+    codes = np.zeros((50, 60))
+    np.put_along_axis(codes, active, np.abs(streams[2].standard_normal((50, 4))), axis=1)
+    X = codes @ dictionary + 0.2 * streams[3].standard_normal((50, 30))
+    drawn = make_superposition(50, 60, 30, 4, rates=0.7, noise=0.2, random_state=5)
+    for first, second in zip(drawn, (X, dictionary, codes)):
+        assert (first == second).all()
+
+
+def test_ensembles():
+    n, m, d = 5, 2000, 40
+    draws = {
+        ensemble: make_superposition(n, m, d, 3, ensemble=ensemble, random_state=0)
+        for ensemble in ("spherical", "gaussian", "rademacher")
+    }
+    for X, dictionary, codes in draws.values():
+        np.testing.assert_allclose(X, codes @ dictionary, atol=1e-14)
+        assert (codes == draws["spherical"][2]).all()
+        coherences = (dictionary @ dictionary.T)[np.triu_indices(m, 1)]
+        assert coherences.mean() == pytest.approx(0, abs=1e-3)
+        assert coherences.var() == pytest.approx(1 / d, rel=0.02)
+    signs = draws["rademacher"][1] * np.sqrt(d)
+    np.testing.assert_allclose(np.abs(signs), 1)
+    assert abs(signs.mean()) < 5 / np.sqrt(m * d)
+    gaussian = draws["gaussian"][1]
+    assert gaussian.var() == pytest.approx(1 / d, rel=0.03)
+    # squared length is chi-square over d: variance 2 / d
+    assert (gaussian**2).sum(axis=1).var() == pytest.approx(2 / d, rel=0.2)
+    directions = gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True)
+    np.testing.assert_allclose(directions, draws["spherical"][1], rtol=1e-12)
+    given = make_superposition(n, m, d, 3, ensemble="rademacher", dictionary=gaussian)[1]
+    assert (given == gaussian).all()
 
 
 def test_every_subset_is_equally_likely():
@@ -151,6 +193,9 @@ def test_noise_has_the_deviation_given():
         ({"k": 17}, ValueError, r"k=17 .* integer in \[1, n_components=16\]"),
         ({"k": True}, TypeError, "k=True is not an integer"),
         ({"magnitudes": "uniform"}, ValueError, "magnitudes='uniform' is unknown.*'ones'"),
+        ({"ensemble": "sparse"}, ValueError, "ensemble='sparse' is unknown.*'rademacher'"),
+        ({"ensemble": 1}, TypeError, "ensemble=1 is not a string"),
+        ({"return_entropy": 1}, TypeError, "return_entropy=1 is not a boolean"),
         ({"magnitudes": None}, TypeError, "magnitudes=None is not a string"),
         ({"rates": -1.0}, ValueError, r"rates=-1.0 .* Choose None or a number >= 0"),
         ({"rates": "zipf"}, TypeError, "rates='zipf' is not a number"),
