@@ -24,6 +24,7 @@ from skdict.backend import (
     native,
     to_numpy,
 )
+from skdict.batches import batch_of
 from skdict.constraints import unit_rows
 from skdict.kernels.threads import use_threads
 from skdict.progress import Progress
@@ -520,7 +521,7 @@ class FittingMixin(CallbackSupportMixin):
         if not hasattr(self, "alpha") or not epochs or epochs[-1].l0 > 0 or source.once:
             return
         first = source.first(source.order(None), training.FIRST_ROWS)
-        rows = training.batch_of([(first, slice(0, first.shape[0]))], state)
+        rows = batch_of([(first, slice(0, first.shape[0]))], state)
         # An atom of unit norm gains at most the norm of a centred sample, and costs alpha.
         norms = np.linalg.norm(to_numpy(rows - state.params["decoder_bias"]), axis=1)
         if norms.max() > 0:  # else no alpha gives codes: all rows are equal

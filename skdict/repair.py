@@ -13,8 +13,9 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from skdict import codes, training
+from skdict import codes
 from skdict.backend import to_numpy
+from skdict.batches import batch_of, batches
 from skdict.constraints import norms_and_units
 from skdict.encoders import INFERENCE
 from skdict.kernels.transfers import uploads_to
@@ -62,8 +63,8 @@ def moments_of(run, params, encoder):
 
     def pairs():
         with contextlib.closing(source.chunks(order, 0)) as chunks:
-            for pieces in training.batches(chunks, ROWS):
-                X = training.batch_of(pieces, state, uploads)
+            for pieces in batches(chunks, ROWS):
+                X = batch_of(pieces, state, uploads)
                 Z = encoder.forward(X, params, INFERENCE)[0]["codes"]
                 yield scipy.sparse.csr_array(codes.to_csr(Z), shape=Z.shape), to_numpy(X)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from skdict import training
 from skdict.backend import asarray_like, device, is_host, namespace, to_numpy
+from skdict.batches import batch_of
 from skdict.encoders import Context
 from skdict.kernels.transfers import uploads_to
 from skdict.objective import loss_and_grad
@@ -127,7 +128,7 @@ class Validation:
         sums, squares = 0.0, 0.0
         for start in range(0, n, batch_size):
             rows = slice(start, min(n, start + batch_size))
-            X, values = training.batch_of([(self.rows, rows)], state, uploads), []
+            X, values = batch_of([(self.rows, rows)], state, uploads), []
             memory = training.memory_for_gradients(state.params)
             size = X.shape[0]
             value, _, _ = loss_and_grad(

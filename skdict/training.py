@@ -22,6 +22,7 @@ from skdict.backend import (
     take_rows,
     to_numpy,
 )
+from skdict.batches import batch_of, batches
 from skdict.encoders import Context
 from skdict.fusion import fused_step
 from skdict.kernels import threads
@@ -369,33 +370,6 @@ def mean_of(steps, dead):
     return Epoch(loss, l0, dead, float(steps[-1].learning_rate), explained)
 
 
-def batches(chunks, batch_size):
-    """Pieces of chunks, each an array and rows of it, that make up one batch after the other."""
-    pieces, missing = [], batch_size
-    for array, rows in chunks:
-        start, size = 0, _size(rows)
-        while start < size:
-            stop = min(size, start + missing)
-            pieces.append((array, _part(rows, start, stop)))
-            missing -= stop - start
-            start = stop
-            if not missing:
-                yield pieces
-                pieces, missing = [], batch_size
-    if pieces:
-        yield pieces
-
-
-def _size(rows):
-    return rows.stop - rows.start if isinstance(rows, slice) else rows.size
-
-
-def _part(rows, start, stop):
-    if isinstance(rows, slice):
-        return slice(rows.start + start, rows.start + stop)
-    return rows[start:stop]
-
-
 class Plan:
     """How many steps, and when the rate begins to fall; without a fall where decay is 0.
 
@@ -424,66 +398,6 @@ class Plan:
     def wind_down(self, step):
         if not self.in_decay(step):
             self.decay_start, self.end = step, step + self.length
-
-
-def batch_of(pieces, state, uploads=None):
-    """Rows of arrays in training's units; on the host in memory that the next batch overwrites.
-
-    `uploads` bring rows of the host to where the state is.
-    """
-    if not is_host(namespace(pieces[0][0])):
-        parts = [standardise(take_rows(array, rows), state) for array, rows in pieces]
-        return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
-    pool, n_features = threads.current(), state.center.shape[0]
-    shape = sum(_size(rows) for _, rows in pieces), n_features
-    if not is_host(namespace(state.center)):
-        uploads = uploads or uploads_to(state.center)
-        dtype = np.result_type(*{array.dtype for array, _ in pieces})
-        if dtype.itemsize > 8:  # such as longdouble, which no GPU has
-            dtype = np.dtype(np.float64)
-        return standardise(uploads(shape, dtype, lambda out: _fill(out, pieces, pool)), state)
-
-    def convert(part, out):
-        to_units(part, state.center, state.scale, out)
-
-    out = pool.buffer("batch", shape, state.center.dtype)
-    _fill(out, pieces, pool, convert)
-    return out
-
-
-def _fill(out, pieces, pool, convert=None):
-    begin = 0
-    for array, rows in pieces:
-        _fill_part(out[begin : begin + _size(rows)], array, rows, pool, convert)
-        begin += _size(rows)
-
-
-def _fill_part(out, array, rows, pool, convert):
-    def block(start, stop):
-        part = take_rows(array, _part(rows, start, stop))
-        if convert is None:
-            out[start:stop] = part
-        else:
-            convert(part, out[start:stop])
-
-    pool.blocks(block, out.shape[0], 256, 4 * out.size)
-
-
-def standardise(batch, state):
-    """A batch in training's units: C-contiguous, floating, centred and divided by the scale."""
-    return to_units(batch, state.center, state.scale)
-
-
-def to_units(batch, center, scale, out=None):
-    """``(batch - center) / scale`` in the dtype of `center`, C-contiguous; on the host in `out`."""
-    xp = namespace(batch)
-    if is_host(xp):
-        out = np.empty(batch.shape, dtype=center.dtype) if out is None else out
-        np.subtract(batch, center, out=out, casting="unsafe")
-    else:
-        out = xp.astype(batch, center.dtype, copy=False) - center
-    out /= scale
-    return out
 
 
 def in_data_units(name):

@@ -24,7 +24,7 @@ from estimators import (
 )
 
 import skdict
-from skdict import LassoCoder, MatchingPursuitCoder, TopKAutoencoder, backend, training
+from skdict import LassoCoder, MatchingPursuitCoder, TopKAutoencoder, backend, batches, training
 from skdict.backend import to_numpy
 from skdict.kernels import dense
 
@@ -101,7 +101,7 @@ def started(cls, cupy, X, **changes):
     state = estimator._start(X, X[:0], random, False)
     encoder, terms = estimator._parts(16, state.scale)
     settings = estimator._settings(0.0, X.shape[0])
-    batch = training.standardise(X, state)
+    batch = batches.standardise(X, state)
     training.train_step(state, batch, encoder, terms, settings)
     return state, batch, encoder, terms, settings
 

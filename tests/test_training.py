@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import problem, streams
 
-from skdict import TopKAutoencoder, codes, revival, training
+from skdict import TopKAutoencoder, batches, codes, revival, training
 from skdict.autoencoders.gated import Gated
 from skdict.autoencoders.relu import ReLU
 from skdict.autoencoders.topk import TopKEncoder
@@ -110,7 +110,7 @@ def test_a_power_of_two_changes_no_bit(rng, exponent):
     assert_array_equal(center_2, center * factor)
     assert scale_2 == scale * factor
     assert_array_equal(
-        training.to_units(X * factor, center_2, scale_2), training.to_units(X, center, scale)
+        batches.to_units(X * factor, center_2, scale_2), batches.to_units(X, center, scale)
     )
 
 
@@ -147,7 +147,7 @@ def test_batches_in_units_of_training(given_dtype, dtype):
     rng = np.random.default_rng(0)
     X = np.asfortranarray(rng.standard_normal((8, 3)).astype(given_dtype))
     before, center = X.copy(), rng.standard_normal(3).astype(dtype)
-    batch = training.to_units(X, center, 1.7)
+    batch = batches.to_units(X, center, 1.7)
     assert batch.dtype == dtype and batch.flags.c_contiguous
     assert_allclose(batch, (X.astype(float) - center) / 1.7, rtol=1e-5, atol=1e-6)
     assert_array_equal(X, before)
@@ -174,6 +174,8 @@ def test_rates_of_parameters():
         "decoder_bias": 2,
         "threshold": 2,
         "gate_bias": 0,
+        "hidden_encoder": 1,
+        "hidden_bias": 2,
     }
 
 

@@ -65,7 +65,7 @@ class SparseAutoencoder(BaseDictionaryEstimator):
           to w and w/2 from there, summed. They cost what l1 does where codes are small and less
           where they are large, so that these are shrunk less. The smaller w, the nearer to counting
           codes, and the more minima there are in which training may end.
-        - ``"lp"``: ``w (z/w)^p / p`` [5]_, with z/w moved by 0.01 for the sake of the slope at zero.
+        - ``"lp"``: ``w (z/w)^p / p`` [5]_, with z/w moved by 0.01, so that slopes are finite.
         - Measures of Hurley and Rickard, as an effective number of latents that is n for n equal
           codes of any size: ``"hoyer_square"``, ``sum(z)^2 / sum(z^2)``; ``"pq_mean"``, a power of
           the mean with p=1/2 and q=2; ``"gini"``, n_components times ``1 - gini``. They do not

@@ -9,7 +9,6 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_array
 
-from skdict import training
 from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import HasMethods, Real, StrOptions
 from skdict.backend import (
@@ -19,6 +18,7 @@ from skdict.backend import (
     take_rows,
     to_numpy,
 )
+from skdict.batches import batch_of
 from skdict.constraints import unit_rows
 from skdict.dictionary_updates import KSVD, MOD, Online
 from skdict.sources import BlocksSource, is_source
@@ -221,7 +221,7 @@ class BaseCoder(BaseDictionaryEstimator):
     def _warn_if_silent(self, state, source, epochs, learning_rate):
         if epochs and epochs[-1].l0 == 0 and not source.once:
             some = _some_rows(source)
-            rows = training.batch_of([(some, slice(0, some.shape[0]))], state)
+            rows = batch_of([(some, slice(0, some.shape[0]))], state)
             rows = (rows - state.params["decoder_bias"]) * state.scale
             components = state.params["components"]
             self._warn_if_too_large(rows, components, source.n_rows, stacklevel=7)
