@@ -113,8 +113,7 @@ class L1:
         self.head = head
 
     def hold(self, X, heads, params, context):
-        # A float: a NumPy scalar would decide the dtype.
-        return float(self.alpha * min(1.0, (context.step + 1) / max(self.warmup, 1)))
+        return _risen(self.alpha, self.warmup, context.step)
 
     def __call__(self, X, heads, params, held, grads):
         Z = codes.entries(heads[self.head])
@@ -141,7 +140,7 @@ class Penalty:
         self.by_norms = by_norms
 
     def hold(self, X, heads, params, context):
-        return L1.hold(self, X, heads, params, context), context.progress
+        return _risen(self.alpha, self.warmup, context.step), context.progress
 
     def __call__(self, X, heads, params, held, grads):
         Z, (weight, progress) = heads[self.head], held
@@ -230,6 +229,11 @@ class Incoherence:
             value = value + xp.sum(excess * excess, dtype=xp.float64)
             parts.append(matmul(excess * xp.sign(G), U))
         return value, xp.concat(parts)
+
+
+def _risen(alpha, warmup, step):
+    # A float: a NumPy scalar would decide the dtype.
+    return float(alpha * min(1.0, (step + 1) / max(warmup, 1)))
 
 
 def _one_at_own(rows, U, start):
