@@ -29,8 +29,9 @@ class TopK:
     backward: dA = d_codes where the code is positive.
 
     With `balanced`, the k largest of ``A + selection_bias``; the bias has no part in the codes. In
-    place of a gradient it gets by how much each latent fired more often than the mean of all: it
-    sinks for those that are busy and rises for those that are not. The loss-free balancing of Wang
+    place of a gradient it gets by how much each latent was kept more often than the mean of all: it
+    sinks for those that are busy and rises for those that are not. A latent that is kept and does
+    not fire counts too, or its bias would rise without end. The loss-free balancing of Wang
     et al., "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts", arXiv 2408.15664,
     with Adam's normalised step in place of the sign.
     """
@@ -62,7 +63,8 @@ class TopK:
         d_A = codes.with_entries(Z, codes.entries(d_heads["codes"]) * slope)
         d_params = {"encoder_bias": codes.column_sum(d_A)}
         if self.balanced:
-            load = codes.column_sum(codes.with_entries(Z, slope))
+            kept = namespace(slope).ones_like(slope)
+            load = codes.column_sum(codes.with_entries(Z, kept))
             d_params["selection_bias"] = load - namespace(load).mean(load)
         return [d_A], d_params
 

@@ -126,6 +126,15 @@ def test_the_selection_bias_evens_the_load():
     np.testing.assert_array_equal(Z > 0, mask & (U > 0))
 
 
+def test_latents_that_are_kept_but_silent_are_not_kept_more():
+    # Catches a bias that rises without end, where a latent takes a place and does not fire.
+    X = make_superposition(3000, 64, 32, 4, rates=1.0, random_state=0)[0]
+    options = {"k": 4, "load_balancing": 0.001, "max_iter": 60, "random_state": 0}
+    sae = TopKAutoencoder(128, **options).fit(X)
+    assert mean_l0(sae.transform(X)) > 3.6
+    assert np.abs(sae.selection_bias_).max() < 0.5 * np.linalg.norm(X, axis=1).mean()
+
+
 @pytest.mark.parametrize("cls", [SparseAutoencoder, GatedAutoencoder])
 def test_the_load_penalty_evens_the_load(cls):
     # Catches a penalty of the wrong sign or on the wrong head.
