@@ -2,9 +2,8 @@
 Autoencoders", arXiv 2404.16014."""
 
 from skdict import codes
-from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real
-from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
+from skdict.autoencoders._shared import Autoencoder
 from skdict.backend import namespace
 from skdict.encoders import Affine
 from skdict.terms import L1, HeldReconstruction, LoadBalance, Reconstruction
@@ -61,7 +60,7 @@ class Gated:
         return [codes.with_entries(Z, factor * d_M + d_P)], d_params
 
 
-class GatedAutoencoder(BaseDictionaryEstimator):
+class GatedAutoencoder(Autoencoder):
     """Autoencoder that decides with a gate which latents fire, and measures apart how strongly.
 
     With ``U = (X - decoder_bias_) @ encoder_.T`` it encodes
@@ -213,8 +212,7 @@ class GatedAutoencoder(BaseDictionaryEstimator):
     """
 
     _parameter_constraints = {
-        **BaseDictionaryEstimator._parameter_constraints,
-        **CONSTRAINTS,
+        **Autoencoder._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "resample_dead": ["boolean"],
     }
@@ -284,4 +282,4 @@ class GatedAutoencoder(BaseDictionaryEstimator):
         ]
         if self.load_balancing:
             terms.append(LoadBalance(float(self.load_balancing), head="gate"))
-        return Affine(Gated(), self.precision, hidden_of(self)), with_incoherence(self, terms)
+        return Affine(Gated(), self.precision, self._hidden()), self._with_incoherence(terms)

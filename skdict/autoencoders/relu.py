@@ -9,9 +9,8 @@ import dataclasses
 import numpy as np
 
 from skdict import codes, penalties, repair
-from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Interval, Real, StrOptions
-from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
+from skdict.autoencoders._shared import Autoencoder
 from skdict.backend import asarray_like, namespace, to_numpy
 from skdict.constraints import norms_and_units
 from skdict.encoders import Affine
@@ -40,7 +39,7 @@ class ReLU:
         return [d_A], {"encoder_bias": codes.column_sum(d_A)}
 
 
-class SparseAutoencoder(BaseDictionaryEstimator):
+class SparseAutoencoder(Autoencoder):
     """Autoencoder with ReLU codes under a penalty.
 
     Encodes ``Z = ReLU((X - decoder_bias_) @ encoder_.T + encoder_bias_)`` and decodes
@@ -224,8 +223,7 @@ class SparseAutoencoder(BaseDictionaryEstimator):
     """
 
     _parameter_constraints = {
-        **BaseDictionaryEstimator._parameter_constraints,
-        **CONSTRAINTS,
+        **Autoencoder._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "penalty": [StrOptions(set(penalties.NAMES))],
         "penalty_width": [Interval(Real, 0, None, closed="neither")],
@@ -306,7 +304,7 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         terms = [Reconstruction(), self._penalty()]
         if self.load_balancing:
             terms.append(LoadBalance(float(self.load_balancing)))
-        return Affine(ReLU(), self.precision, hidden_of(self)), with_incoherence(self, terms)
+        return Affine(ReLU(), self.precision, self._hidden()), self._with_incoherence(terms)
 
     def _penalty(self):
         free = self.atom_norms == "free"
@@ -353,12 +351,18 @@ class SparseAutoencoder(BaseDictionaryEstimator):
         params = self._normalised(run.state.params)
         moments = repair.moments_of(run, params, encoder)
         host = {name: to_numpy(array) for name, array in params.items()}
-        host, self.shrinkage_ = repair.repaired(host, moments, self.repair)
+        host, self._shrinkage = repair.repaired(host, moments, self.repair)
         params = {
             name: asarray_like(array, params[name], params[name].dtype)
             for name, array in host.items()
         }
         return dataclasses.replace(run.state, params=params)
+
+    def _fitted_attributes(self, state, epochs):
+        attributes = super()._fitted_attributes(state, epochs)
+        if hasattr(self, "_shrinkage"):
+            attributes["shrinkage_"] = vars(self).pop("_shrinkage")
+        return attributes
 
     def _costs(self, norms):
         if self.penalty == "l1":

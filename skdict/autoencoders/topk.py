@@ -3,9 +3,8 @@
 import numpy as np
 
 from skdict import codes
-from skdict._base import BaseDictionaryEstimator
 from skdict._sklearn import Integral, Interval, Real, StrOptions
-from skdict.autoencoders._shared import CONSTRAINTS, hidden_of, with_incoherence
+from skdict.autoencoders._shared import Autoencoder
 from skdict.backend import add_to_rows, namespace, take_rows
 from skdict.encoders import Affine
 from skdict.kernels.dense import matmul
@@ -134,7 +133,7 @@ class TopKEncoder(Affine):
         return matmul(d_A.T, inputs), namespace(d_A).sum(d_A, axis=0)
 
 
-class TopKAutoencoder(BaseDictionaryEstimator):
+class TopKAutoencoder(Autoencoder):
     """Autoencoder that keeps the k largest pre-activations of each sample.
 
     Encodes ``Z = ReLU(TopK_k((X - decoder_bias_) @ encoder_.T + encoder_bias_))`` and decodes
@@ -174,7 +173,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
         Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
     load_balancing : float, default=0.0
         By how much a step moves the `selection_bias_` of latents that fire more or less often than
-        most, against the norm of a typical sample; 0.001 is usual, 0 turns it off. Only the choice
+        most, against the norm of a typical sample; 0.0001 is much, 0 turns it off. Only the choice
         of latents sees this bias, not the codes [3]_. Where some features truly are much rarer than
         others, it spreads the common ones over several latents.
     warmup : int, default=100
@@ -288,8 +287,7 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     """
 
     _parameter_constraints = {
-        **BaseDictionaryEstimator._parameter_constraints,
-        **CONSTRAINTS,
+        **Autoencoder._parameter_constraints,
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "k": [Interval(Integral, 1, None, closed="left")],
     }
@@ -360,8 +358,8 @@ class TopKAutoencoder(BaseDictionaryEstimator):
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
         k, balanced = min(self.k, n_components), self.load_balancing > 0
-        encoder = TopKEncoder(k, k_aux, self.precision, hidden_of(self), balanced)
-        return encoder, with_incoherence(self, [Reconstruction(), AuxK()])
+        encoder = TopKEncoder(k, k_aux, self.precision, self._hidden(), balanced)
+        return encoder, self._with_incoherence([Reconstruction(), AuxK()])
 
     def _settings(self, repetition, n_samples):
         settings = super()._settings(repetition, n_samples)

@@ -22,6 +22,7 @@ def test_a_bad_option_is_named(make):
         ({"encoder_hidden": (3, 4)}, r"encoder_hidden=\(3, 4\), but an encoder has one hidden"),
         ({"encoder_hidden": (0,)}, r"encoder_hidden=\(0,\)"),
         ({"encoder_hidden": 0}, "'encoder_hidden' parameter of"),
+        ({"encoder_hidden": True}, "encoder_hidden=True, but"),
         ({"incoherence": -1.0}, "'incoherence' parameter of"),
         ({"coherence_limit": 1.0}, "'coherence_limit' parameter of"),
         ({"load_balancing": -0.1}, "'load_balancing' parameter of"),
@@ -29,6 +30,48 @@ def test_a_bad_option_is_named(make):
         with pytest.raises(ValueError, match=message) as caught:
             make(**options).fit(data())
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["partial_fit", "transform", "warm fit"])
+@pytest.mark.parametrize(
+    "cls, first, then, message",
+    [
+        (
+            SparseAutoencoder,
+            {},
+            {"encoder_hidden": 5},
+            "encoder_hidden=5, but the last fit had None",
+        ),
+        (GatedAutoencoder, {"encoder_hidden": 5}, {"encoder_hidden": None}, "=None, .* had 5"),
+        (TopKAutoencoder, {"encoder_hidden": 5}, {"encoder_hidden": (7,)}, r"=\(7,\), .* had 5"),
+        (TopKAutoencoder, {}, {"load_balancing": 0.01}, "load_balancing=0.01, .* had 0.0"),
+        (
+            TopKAutoencoder,
+            {"load_balancing": 0.01},
+            {"load_balancing": 0.0},
+            "=0.0, .* had another",
+        ),
+    ],
+)
+def test_options_that_differ_from_the_last_fit(method, cls, first, then, message):
+    # Catches a missing attribute or a shape as the answer to a parameter that was set since.
+    X, sae = data(), small(cls, **first)
+    sae.fit(X).set_params(**then, warm_start=method == "warm fit")
+    before = dict(vars(sae))
+    with pytest.raises(ValueError, match=f"{cls.__name__}: .*{message}.*warm_start=False"):
+        getattr(sae, method.split()[-1])(X)
+    assert vars(sae).keys() == before.keys()
+    sae.set_params(warm_start=False).fit(X).transform(X)
+    fresh = small(cls, **{**first, **then}).fit(X)
+    assert {n for n in vars(sae) if n.endswith("_")} == {n for n in vars(fresh) if n.endswith("_")}
+
+
+def test_shrinkage_is_of_the_last_repair():
+    # Catches an attribute that a later fit leaves behind.
+    X, sae = data(), small(SparseAutoencoder, repair="scale")
+    assert hasattr(sae.fit(X), "shrinkage_") and hasattr(sae.fit(X), "shrinkage_")
+    assert not hasattr(sae.partial_fit(X), "shrinkage_")
+    assert not hasattr(sae.fit(X).set_params(repair=None).fit(X), "shrinkage_")
 
 
 def test_bad_options_of_the_penalty_are_named():
