@@ -68,8 +68,9 @@ class SparseAutoencoder(Autoencoder):
         - Measures of Hurley and Rickard, as an effective number of latents that is n for n equal
           codes of any size: ``"hoyer_square"``, ``sum(z)^2 / sum(z^2)``; ``"pq_mean"``, a power of
           the mean with p=1/2 and q=2; ``"gini"``, n_components times ``1 - gini``. They do not
-          shrink codes that grow together. Other measures have no slope where it would be of use
-          (`n_zeros`, `neg_log`, `kappa_4`, `u_theta`), or fall off a cliff at zero.
+          shrink codes that grow together, and tend to leave many latents dead.
+          Other measures have no slope where it would be of use (`n_zeros`, `neg_log`, `kappa_4`,
+          `u_theta`), or fall off a cliff at zero.
     penalty_width : float, default=1.0
         Size of codes, of centred X divided by `scale_`, at which the cost of ``"log"``, ``"mcp"``,
         ``"tanh"`` levels off, or at which ``"lp"`` costs what l1 does in slope.
