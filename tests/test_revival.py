@@ -9,6 +9,7 @@ from strategies import problem, seeds, streams
 
 from skdict import revival, training
 from skdict.backend import to_numpy
+from skdict.encoders import Hidden
 from skdict.revival import ENCODER_SCALE, count_silence, resample
 
 
@@ -35,12 +36,13 @@ def test_count_silence(rng, batches, m):
     assert_array_equal(silent_for, seen - last)
 
 
-def make_state(seed, xp, n=12, m=6, d=4, dtype="float64"):
+def make_state(seed, xp, n=12, m=6, d=4, dtype="float64", hidden=False):
     """A state with moments and silence everywhere, a batch and its reconstruction."""
     rng = np.random.default_rng(seed)
     tiny = problem(rng, n, m, d)
     kind = getattr(xp, dtype)
-    params = {name: xp.asarray(array, dtype=kind) for name, array in tiny.params.items()}
+    names = [name for name in tiny.params if hidden or name not in Hidden.names]
+    params = {name: xp.asarray(tiny.params[name], dtype=kind) for name in names}
     X = xp.asarray(tiny.X, dtype=kind)
     state = training.start(params, X, np.random.default_rng(seed), np.zeros(d), 1.0)
     for moment in ("mean", "square"):
@@ -89,6 +91,22 @@ def test_resampled_latents(xp, seed):
     living = np.linalg.norm(before["params"]["encoder"][~dead], axis=1).mean()
     assert_allclose(rows, ENCODER_SCALE * living * atoms, atol=1e-12)
     assert_array_equal(to_numpy(state.silent_for), np.where(dead, 0, 9))
+
+
+def test_latents_behind_a_hidden_layer(xp):
+    # would catch: rows of the hidden layer taken for latents, a direction that it does not pass on
+    state, dead, X, residual = make_state(0, xp, hidden=True)
+    before = snapshot(state)
+    resample(state, dead, X, residual)
+    after = snapshot(state)
+    for kind, arrays in after.items():
+        for name in Hidden.names:
+            assert_array_equal(arrays[name], before[kind][name])
+    atoms, rows = after["params"]["components"][dead], after["params"]["encoder"][dead]
+    read = atoms @ before["params"]["hidden_encoder"].T
+    read /= np.linalg.norm(read, axis=1, keepdims=True)
+    living = np.linalg.norm(before["params"]["encoder"][~dead], axis=1).mean()
+    assert_allclose(rows, ENCODER_SCALE * living * read, atol=1e-12)
 
 
 def test_dtype_is_kept(xp, dtype):
