@@ -12,7 +12,7 @@ MatchingPursuitCoder, and then codes held-out samples by pursuit over what the f
 
     python examples/papers/low_bitrate_learning.py [--full] [--output doc/papers]
 
-takes half a minute on two cores, or with ``--full`` about ten minutes of one.
+takes half a minute on two cores, or with ``--full`` about twelve minutes of one.
 """
 
 import time
