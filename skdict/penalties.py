@@ -12,6 +12,7 @@ against `width` (with ``"lp"``, where they equal it) and less above.
 from skdict import codes
 from skdict.backend import namespace
 
+VANISHING = 1e-10  # sum of the codes of a sample, up to which it has none
 NEAR_ZERO = 0.01  # of the width, by which "lp" is moved: its slope at zero is not infinite
 
 
@@ -85,15 +86,20 @@ class EffectiveNumber:
     def __call__(self, Z, progress):
         z, p = codes.entries(Z), self.p
         xp, power = namespace(z), 2 * p / (2 - p)
+        # N does not change when a sample is divided by its sum, and its slopes are divided by it
+        # too; so squares do not vanish.
+        sums = _row_sums(Z, z)
+        empty = xp.astype(sums <= VANISHING, sums.dtype)  # of these all is zero
+        unit = _of_samples(Z, 1 / (sums + empty))
+        z = z * unit
         fired = codes.positive(z)
         safe = z + (1 - fired)  # lest zero be raised to a negative power
         raised = fired * safe**p
         A, B = (_row_sums(Z, entries) for entries in (raised, z * z))
-        empty = xp.astype(A == 0, A.dtype)  # of what follows all is zero
         A, B = A + empty, B + empty
         N = (1 - empty) * A ** (power / p) / B ** (power / 2)
         of_sample, A, B = (_of_samples(Z, each) for each in (N, A, B))
-        return _total(N), fired * of_sample * power * (raised / safe / A - z / B)
+        return _total(N), unit * fired * of_sample * power * (raised / safe / A - z / B)
 
 
 class Gini:
@@ -107,7 +113,7 @@ class Gini:
         z = codes.entries(Z)
         xp, factors = namespace(z), 2 * codes.descending_ranks(Z) + 1
         S = _row_sums(Z, z)
-        S = xp.where(S > 0, S, xp.ones_like(S))
+        S = xp.where(S > VANISHING, S, xp.ones_like(S))
         N = _row_sums(Z, factors * z) / S
         slope = (factors - _of_samples(Z, N)) / _of_samples(Z, S)
         return _total(N), slope * codes.positive(z)

@@ -20,34 +20,43 @@ from skdict.constraints import norms_and_units
 from skdict.encoders import INFERENCE
 from skdict.kernels.transfers import uploads_to
 
-RIDGE = 1e-6  # towards no change, against the mean variance of a code
+RIDGE = 1e-6  # towards no change, against the mean variance of a code: for what never fires
+SCALES_WITHIN = 0.5  # of one: how far off scales are expected to be,
+ATOMS_WITHIN = 2.0  # and atoms, in norm. Both from trials on tokens, digits and superposition
 ROWS = 2048  # whose codes are collected at a time
 
 
 @dataclasses.dataclass
 class Moments:
-    """Means of codes z and data x, their covariance, and those of codes, all about the means."""
+    """Of n samples the means of codes z and data x; about these, covariances and the variance of x,
+    all features together."""
 
+    n: int
     z: np.ndarray
     x: np.ndarray
     zz: np.ndarray
     zx: np.ndarray
+    xx: float
 
     @classmethod
     def of(cls, pairs):
         """Of pairs of blocks: codes as host CSR, data as host array."""
-        n, z, x, zz, zx = 0, 0.0, 0.0, 0.0, 0.0
+        n, z, x, zz, zx, xx = 0, 0.0, 0.0, 0.0, 0.0, 0.0
         for Z, X in pairs:
             n += X.shape[0]
             Z, X = Z.astype(np.float64), X.astype(np.float64)
             z, x = z + Z.sum(axis=0), x + X.sum(axis=0)
-            zz, zx = zz + (Z.T @ Z).toarray(), zx + Z.T @ X
+            zz, zx, xx = zz + (Z.T @ Z).toarray(), zx + Z.T @ X, xx + np.vdot(X, X)
         z, x = z / n, x / n
-        return cls(z, x, zz / n - np.outer(z, z), zx / n - np.outer(z, x))
+        return cls(n, z, x, zz / n - np.outer(z, z), zx / n - np.outer(z, x), xx / n - x @ x)
 
     def bias(self, D):
         """The decoder bias that is best for the dictionary D."""
         return self.x - self.z @ D
+
+    def unexplained(self, D):
+        """Variance of ``x - z D``, all features together."""
+        return max(0.0, float(self.xx - 2 * np.vdot(self.zx, D) + np.vdot(self.zz @ D, D)))
 
     def shrinkage(self, D, bias):
         """As :func:`skdict.metrics.shrinkage`: ``E|x_hat|² / E<x, x_hat>`` about the mean of x."""
@@ -74,12 +83,14 @@ def moments_of(run, params, encoder):
 def scales(moments, D):
     """A factor for each latent's codes, not negative: the best, with D and the encoder held.
 
-    ``((Zᵀ Z) ∘ (D Dᵀ)) s = diag(D Xᵀ Z)`` about the means. Where a factor would be negative it is
-    zero, and the others are solved for again.
+    ``((Zᵀ Z) ∘ (D Dᵀ)) s = diag(D Xᵀ Z)`` about the means, with a ridge towards one: the variance
+    of what is unexplained over that by which factors are expected to be off. So those of latents
+    that fired a few times stay near one. Where a factor would be negative it is zero, and the
+    others are solved for again.
     """
     A = moments.zz * (D @ D.T)
     rest = np.sum(moments.zx * D, axis=1) - A.sum(axis=1)  # what s - 1 is solved for
-    A[np.diag_indices_from(A)] += _ridge(moments)
+    A[np.diag_indices_from(A)] += _ridge(moments, D, D.shape[1] * SCALES_WITHIN**2)
     s, kept = np.ones(D.shape[0]), np.ones(D.shape[0], dtype=bool)
     while kept.any():
         fixed = A[np.ix_(kept, ~kept)].sum(axis=1)  # of those whose s - 1 is -1
@@ -92,10 +103,10 @@ def scales(moments, D):
 
 
 def decoder(moments, D):
-    """The dictionary of least squares for the codes as they are."""
+    """The dictionary of least squares for the codes as they are, with a ridge towards D."""
     A = np.array(moments.zz)
     rest = moments.zx - A @ D
-    A[np.diag_indices_from(A)] += _ridge(moments)
+    A[np.diag_indices_from(A)] += _ridge(moments, D, ATOMS_WITHIN**2)
     return D + _solved(A, rest)
 
 
@@ -125,8 +136,9 @@ def repaired(params, moments, how):
     return params, np.array([before, after])
 
 
-def _ridge(moments):
-    return RIDGE * (np.diag(moments.zz).mean() or 1.0)
+def _ridge(moments, D, expected):
+    least = RIDGE * (np.diag(moments.zz).mean() or 1.0)
+    return least + moments.unexplained(D) / (moments.n * expected)
 
 
 def _solved(A, B):

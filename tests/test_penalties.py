@@ -67,6 +67,17 @@ def test_without_codes_it_costs_nothing(name):
 
 
 @each_measure
+def test_codes_that_all_but_vanish(name):
+    # would catch: squares that underflow, and a slope that is not finite in float32
+    Z = np.array([[1e-25, 2e-25, 0], [1e-8, 0, 3e-8], [1, 2, 3]], dtype=np.float32)
+    for codes_ in (Z, sparse(Z)):
+        value, slopes = penalties.named(name)(codes_, 1.0)
+        assert np.isfinite(value) and np.isfinite(slopes).all()
+    of_second = penalties.named(name)(Z[1:2], 1.0)[0]
+    assert of_second == pytest.approx(penalties.named(name)(1e8 * Z[1:2], 1.0)[0], rel=1e-5)
+
+
+@each_measure
 @settings(max_examples=30)
 @given(rng=streams, m=st.integers(1, 9), factor=st.floats(1e-3, 1e3))
 def test_measures_count_equal_codes_and_ignore_scale(name, rng, m, factor):

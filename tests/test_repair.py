@@ -35,6 +35,8 @@ def test_moments(rng):
     assert_allclose(moments.zx, both[:5, 5:], atol=1e-12)
     bias = rng.standard_normal(7)
     assert moments.shrinkage(D, bias) == pytest.approx(shrinkage(X, Z @ D + bias), rel=1e-9)
+    unexplained = np.var(X - Z @ D, axis=0).sum()
+    assert moments.unexplained(D) == pytest.approx(unexplained, rel=1e-9)
 
 
 @settings(max_examples=20)
@@ -48,6 +50,10 @@ def test_scales_are_least_squares(rng):
     centred = Z - Z.mean(axis=0)
     design = np.stack([np.outer(centred[:, j], D[j]).ravel() for j in range(5)], axis=1)
     target = (X - X.mean(axis=0)).ravel()
+    # With a ridge towards one: the variance of an entry's residual over that of a factor.
+    weight = np.sqrt(np.var(X - Z @ D, axis=0).mean()) / repair.SCALES_WITHIN
+    design = np.vstack([design, weight * np.eye(5)])
+    target = np.concatenate([target, np.full(5, weight)])
     expected = lsq_linear(design, target, bounds=(0, np.inf), method="bvls").x
     assert (s >= 0).all()
     best, ours = (np.sum((design @ each - target) ** 2) for each in (expected, s))
@@ -64,11 +70,24 @@ def test_decoder_is_least_squares(rng):
     Z[:, 0] = 0
     moments = repair.Moments.of([(sp.csr_array(Z), X)])
     new = repair.decoder(moments, D)
-    design = np.column_stack([Z[:, 1:], np.ones(len(Z))])
-    expected = np.linalg.lstsq(design, X, rcond=None)[0]
-    assert_allclose(new[1:], expected[:-1], rtol=1e-3, atol=1e-4)
+    centred, weight = Z[:, 1:] - Z[:, 1:].mean(axis=0), np.sqrt(np.var(X - Z @ D, axis=0).sum())
+    weight /= repair.ATOMS_WITHIN
+    design = np.vstack([centred, weight * np.eye(4)])
+    target = np.vstack([X - X.mean(axis=0), weight * D[1:]])
+    expected = np.linalg.lstsq(design, target, rcond=None)[0]
+    assert_allclose(new[1:], expected, rtol=1e-3, atol=1e-4)
     assert_allclose(new[0], D[0], rtol=1e-12)
-    assert_allclose(moments.bias(new), expected[-1], rtol=1e-3, atol=1e-4)
+    assert_allclose(moments.bias(new), X.mean(axis=0) - Z.mean(axis=0) @ new, rtol=1e-9)
+
+
+def test_rare_latents_do_not_ruin_rows_that_were_not_seen():
+    # Catches factors in the hundreds, of latents that fired a few times (explained variance -152).
+    X = make_superposition(2300, 256, 32, 3, noise=0.1, rates=1.0, random_state=1)[0]
+    options = {"alpha": 1.0, "max_iter": 150, "random_state": 0}
+    plain, scale, decoder = (
+        SparseAutoencoder(256, repair=how, **options).fit(X[:300]).score(X[300:]) for how in REPAIRS
+    )
+    assert scale > plain - 0.1 and decoder > plain
 
 
 def problem(seed=0):
