@@ -11,14 +11,17 @@ from strategies import streams
 from skdict import codes, metrics, penalties
 from skdict.backend import to_numpy
 
+WIDTH = 0.8
 MEASURES = ["hoyer_square", "pq_mean", "gini"]
 each_penalty = pytest.mark.parametrize("name", penalties.NAMES)
 each_measure = pytest.mark.parametrize("name", MEASURES)
 
 
 def drawn(rng, n=4, m=6):
-    """Codes with zeros, one row of them; no entry so small that a difference would cross zero."""
-    Z = (rng.random((n, m)) < 0.6) * rng.uniform(0.1, 3, (n, m))
+    """Codes with zeros, one row of them; no entry so close to zero, to the `WIDTH` or to another of
+    its row that a difference would cross a kink."""
+    steps = np.stack([rng.permutation(29)[:m] for _ in range(n)]) + rng.uniform(0.2, 0.8, (n, m))
+    Z = (rng.random((n, m)) < 0.6) * (steps + 1) / 10 + 0.0
     Z[rng.integers(n)] = 0
     return Z
 
@@ -35,7 +38,7 @@ def sparse(Z, xp=np):
 @given(rng=streams, progress=st.floats(0, 1))
 def test_slopes(xp, name, rng, progress):
     # would catch: an error in a slope; slopes of codes that are zero; rows that disturb each other
-    penalty, Z = penalties.named(name, 0.8, (1.0, 0.4)), drawn(rng)
+    penalty, Z = penalties.named(name, WIDTH, (1.0, 0.4)), drawn(rng)
     value, slopes = penalty(xp.asarray(Z), progress)
     found = numerical_gradient(lambda at: penalty(at["Z"], progress)[0], {"Z": Z})["Z"]
     assert_allclose(to_numpy(slopes)[Z > 0], found[Z > 0], rtol=1e-6, atol=1e-8)
@@ -49,7 +52,7 @@ def test_slopes(xp, name, rng, progress):
 @given(rng=streams, dtype=st.sampled_from(["float32", "float64"]))
 def test_sparse_codes_cost_the_same(name, rng, dtype):
     # would catch: ranks and sums that mix the rows of CSR, an empty row that gives NaN
-    penalty, Z = penalties.named(name, 0.8), drawn(rng).astype(dtype)
+    penalty, Z = penalties.named(name, WIDTH), drawn(rng).astype(dtype)
     value, slopes = penalty(Z, 0.5)
     other, entries = penalty(sparse(Z), 0.5)
     tolerance = 1e-4 if dtype == "float32" else 1e-12
