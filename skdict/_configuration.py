@@ -35,6 +35,8 @@ def _plain(value):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, tuple | list) and all(isinstance(each, int | float) for each in value):
+        return list(value)
     if isinstance(value, np.random.RandomState):
         return "RandomState"
     if hasattr(value, "fit"):

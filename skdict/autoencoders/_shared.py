@@ -56,7 +56,7 @@ class Autoencoder(BaseDictionaryEstimator):
         if "selection_bias" in self._parts(1, 1.0)[0].names and not balanced:
             self._raise_changed("load_balancing", 0.0)
         if balanced and not self.load_balancing:
-            self._raise_changed("load_balancing", "another")
+            self._raise_changed("load_balancing", "one above 0")
 
     def _raise_changed(self, parameter, fitted):
         raise ValueError(

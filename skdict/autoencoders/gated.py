@@ -101,8 +101,9 @@ class GatedAutoencoder(Autoencoder):
         for tight frames. It does not keep atoms apart: two copies of an orthonormal basis are one.
     coherence_limit : float in [0, 1) or None, default=None
         Let the penalty be ``sum_(i != j) (max(|<d_i, d_j>| - coherence_limit, 0))^2``, which does
-        keep all atoms apart. A step then costs ``n_components^2 * n_features`` more. At most the
-        Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
+        push all atoms apart, the harder the larger `incoherence`, without which it is ignored. A
+        step then costs ``n_components^2 * n_features`` more. No dictionary meets a limit below the
+        Welch bound (:func:`skdict.metrics.welch_bound`).
     load_balancing : float, default=0.0
         Weight of a penalty on uneven use: the squared coefficient of variation, over the latents,
         of the mean of gates in a batch. Where some features truly are much rarer than others, it

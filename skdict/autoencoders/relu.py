@@ -74,7 +74,7 @@ class SparseAutoencoder(Autoencoder):
     penalty_width : float, default=1.0
         Size of codes, of centred X divided by `scale_`, at which the cost of ``"log"``, ``"mcp"``,
         ``"tanh"`` levels off, or at which ``"lp"`` costs what l1 does in slope.
-    p : float in (0, 1] or pair of them, default=(1.0, 0.5)
+    p : float in [0.01, 1] or pair of them, default=(1.0, 0.5)
         Exponent of ``"lp"``. Of a pair, the exponent goes in equal steps from the first, while the
         rate of `fit` is constant, to the last, in its fall; without a fall, and in `partial_fit`,
         it is the last.
@@ -84,8 +84,9 @@ class SparseAutoencoder(Autoencoder):
     repair : {"scale", "decoder"} or None, default=None
         What `fit` does, in one more pass, against codes that the penalty has made too small, with
         the choice of latents held: "scale" gives each latent's codes the factor of least squares,
-        as in [4]_; "decoder" also lets atoms take the directions of least squares. Either needs
-        memory for n_components^2 numbers.
+        as in [4]_; "decoder" also lets atoms take the directions of least squares. A ridge keeps
+        latents that fired rarely near what they were. Either needs memory for n_components^2
+        numbers.
     resample_dead : bool, default=True
         Every `dead_after` samples, until the rate begins to fall, point some dead latents at what
         is lacking in the reconstruction of samples, drawn with probability proportional to their
@@ -110,8 +111,9 @@ class SparseAutoencoder(Autoencoder):
         for tight frames. It does not keep atoms apart: two copies of an orthonormal basis are one.
     coherence_limit : float in [0, 1) or None, default=None
         Let the penalty be ``sum_(i != j) (max(|<d_i, d_j>| - coherence_limit, 0))^2``, which does
-        keep all atoms apart. A step then costs ``n_components^2 * n_features`` more. At most the
-        Welch bound can be asked for (:func:`skdict.metrics.welch_bound`).
+        push all atoms apart, the harder the larger `incoherence`, without which it is ignored. A
+        step then costs ``n_components^2 * n_features`` more. No dictionary meets a limit below the
+        Welch bound (:func:`skdict.metrics.welch_bound`).
     load_balancing : float, default=0.0
         Weight of a penalty on uneven use: the squared coefficient of variation, over the latents,
         of the mean of codes in a batch. Where some features truly are much rarer than others, it
@@ -308,20 +310,20 @@ class SparseAutoencoder(Autoencoder):
         return Affine(ReLU(), self.precision, self._hidden()), self._with_incoherence(terms)
 
     def _penalty(self):
-        free = self.atom_norms == "free"
+        rho, free = self._rho(), self.atom_norms == "free"
         if self.penalty == "l1" and not free:
             return L1(self.alpha, self.warmup)
-        return Penalty(self.alpha, self._rho(), self.warmup, by_norms=free)
+        return Penalty(self.alpha, rho, self.warmup, by_norms=free)
 
     def _rho(self):
         p = self.p
-        if isinstance(p, tuple | list):
-            valid = [isinstance(each, Real) and 0 < each <= 1 for each in p]
-            if valid != [True, True]:
-                raise ValueError(
-                    f"{type(self).__name__}: p={p!r} is neither an exponent nor a pair of them. "
-                    "Give numbers in (0, 1], such as 0.5 or (1.0, 0.5)."
-                )
+        pair = list(p) if isinstance(p, tuple | list) else [p, p]
+        valid = [isinstance(n, Real) and not isinstance(n, bool) and 0.01 <= n <= 1 for n in pair]
+        if valid != [True, True]:
+            raise ValueError(
+                f"{type(self).__name__}: p={p!r} is neither an exponent nor a pair of them. Give "
+                "numbers in [0.01, 1], such as 0.5 or (1.0, 0.5)."
+            )
         return penalties.named(self.penalty, float(self.penalty_width), p)
 
     def _settings(self, repetition, n_samples):

@@ -101,6 +101,7 @@ def _checked(Z, n_samples, n_components):
             f"{(n_samples, n_components)} is needed. Return one row for each row of X."
         )
     Z = Z if issparse(Z) else csr_array(to_numpy(Z))
+    Z = Z.astype(np.float32) if Z.dtype == bool else Z  # a support says as much
     return canonical(FUNCTION, Z, "what coder returned").tocsr()
 
 

@@ -151,6 +151,9 @@ def flops(estimator, n_samples=1, *, n_features=None, iterations=None, mean_l0=N
             f"flops: estimator is a {type(estimator).__name__}. Pass one of "
             f"{', '.join(cls.__name__ for cls in AUTOENCODERS + CODERS)}."
         )
+    estimator._validate_params()
+    if isinstance(estimator, AUTOENCODERS):
+        estimator._hidden()  # an error names what is wrong with it
     check_positive_integer("flops", "n_samples", n_samples)
     d, m = _shape(estimator, n_features)
     _check_means(iterations, mean_l0, m)

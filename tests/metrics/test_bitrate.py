@@ -362,3 +362,22 @@ def test_pursuit_and_one_step_at_their_published_size():
     assert pursuit.successes[-1] >= 180
     assert one_step.successes[0] <= 20
     assert 2.4 < one_step.dims_per_bit[0] / pursuit.dims_per_bit[0] < 3.8
+
+
+def test_a_coder_may_return_supports():
+    # Catches booleans that are no codes: a support is all that is asked for.
+    problem = {
+        "n_components": 64,
+        "k": 3,
+        "n_features": [20, 60],
+        "n_trials": 20,
+        "random_state": 0,
+    }
+
+    def codes(X, dictionary, k):
+        return X @ dictionary.T * (X @ dictionary.T > 0.5)
+
+    whole = superposition_bitrate(codes, **problem)
+    supports = superposition_bitrate(lambda X, D, k: codes(X, D, k) != 0, **problem)
+    np.testing.assert_array_equal(supports.n_features, whole.n_features)
+    assert (supports.successes <= whole.successes).all() and supports.successes.any()

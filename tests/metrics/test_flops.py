@@ -447,3 +447,13 @@ def test_refusals_name_the_way_out(estimator, how, error, message):
     # would catch a number made up where one is missing
     with pytest.raises(error, match=f"flops: {message}"):
         flops(estimator, **how)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"max_iter": "x"}, {"encoder_hidden": ()}, {"n_components": 2.5}]
+)
+def test_parameters_out_of_range_are_not_counted(options):
+    # Catches a count of what cannot be fitted, and errors from deep inside.
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name}.*SparseAutoencoder|SparseAutoencoder.*{name}"):
+        flops(SparseAutoencoder(**options), 1024, n_features=8)
