@@ -249,18 +249,18 @@ def test_too_much_weight_decay_is_harmless(cls):
     assert np.isfinite(sae.score(X)) and np.abs(sae.encoder_).max() < 1
 
 
-@pytest.mark.parametrize("cls", WITH_ENCODER)
-def test_numpy_scalars_change_no_bits(cls):
-    # Catches float32 data computed in the precision of a parameter.
+@each_estimator
+def test_numpy_scalars_change_no_bits(make):
+    # Catches float32 data computed in the precision of a parameter, and a flag that is a np.bool.
     X = data(300, 8, dtype="float32")
-    one = cls(40, max_iter=8, random_state=0, warmup=5, learning_rate=0.003).fit(X)
+    one = make(n_components=40, max_iter=8, learning_rate=0.003).fit(X)
     numpy = {
         name: np.array(value)[()]  # np.float64 or np.int64
         for name, value in one.get_params().items()
         if type(value) in (int, float)
     }
     assert {"learning_rate", "warmup", "decay"} <= set(numpy)
-    assert_same_fit(one, cls(**{**one.get_params(), **numpy}).fit(X))
+    assert_same_fit(one, make(**{**one.get_params(), **numpy}).fit(X))
 
 
 @each_estimator

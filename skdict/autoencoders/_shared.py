@@ -38,7 +38,8 @@ class Autoencoder(BaseDictionaryEstimator):
         """These terms, and one on the atoms where `incoherence` asks for it."""
         if not self.incoherence:
             return terms
-        return [*terms, Incoherence(float(self.incoherence), self.coherence_limit)]
+        limit = None if self.coherence_limit is None else float(self.coherence_limit)
+        return [*terms, Incoherence(float(self.incoherence), limit)]
 
     def _fitted_params(self, like=None):
         self._check_as_fitted()

@@ -44,8 +44,8 @@ class TopK:
         self.in_order = True
 
     def init(self, n_components, like):
-        xp, names = namespace(like), ["encoder_bias", *["selection_bias"] * self.balanced]
-        return {name: xp.zeros_like(like[:, 0]) for name in names}
+        names = ("encoder_bias", "selection_bias") if self.balanced else ("encoder_bias",)
+        return {name: namespace(like).zeros_like(like[:, 0]) for name in names}
 
     def forward(self, U, params, context):
         bias = params["encoder_bias"]
@@ -358,7 +358,7 @@ class TopKAutoencoder(Autoencoder):
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        k, balanced = min(self.k, n_components), self.load_balancing > 0
+        k, balanced = min(self.k, n_components), bool(self.load_balancing > 0)
         encoder = TopKEncoder(k, k_aux, self.precision, self._hidden(), balanced)
         return encoder, self._with_incoherence([Reconstruction(), AuxK()])
 
