@@ -41,6 +41,10 @@ class Autoencoder(BaseDictionaryEstimator):
         limit = None if self.coherence_limit is None else float(self.coherence_limit)
         return [*terms, Incoherence(float(self.incoherence), limit)]
 
+    def _against_divergence(self):
+        weights = [name for name in ("incoherence", "load_balancing") if getattr(self, name)]
+        return f"Lower {' or '.join(['learning_rate', *weights])}."
+
     def _fitted_params(self, like=None):
         self._check_as_fitted()
         return super()._fitted_params(like)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from estimators import data, each_autoencoder, small
+from sklearn.exceptions import ConvergenceWarning
 
 from skdict import GatedAutoencoder, SparseAutoencoder, TopKAutoencoder, training
 from skdict.datasets import make_superposition
@@ -249,3 +250,12 @@ def test_revived_latents_read_what_is_lacking_through_a_hidden_layer():
     assert sae.hidden_encoder_.shape == (30, 12)
     assert np.linalg.norm(sae.hidden_encoder_, axis=1).min() > 0.1
     assert sae.dead_latents_.mean() < 0.9
+
+
+@pytest.mark.parametrize("weight", ["incoherence", "load_balancing"])
+def test_advice_names_the_weight_that_diverged(weight):
+    # Catches advice to lower a rate that has no part in it.
+    sae = SparseAutoencoder(16, max_iter=3, random_state=0, **{weight: 1e300})
+    with pytest.warns(ConvergenceWarning, match=rf"Lower learning_rate or {weight}\."):
+        sae.fit(data(dtype="float32"))
+    assert np.isfinite(sae.components_).all()
