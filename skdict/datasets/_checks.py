@@ -51,7 +51,7 @@ def parents_of(function, hierarchy, n_components):
     if isinstance(hierarchy, Integral) and not isinstance(hierarchy, (bool, np.bool_)):
         if hierarchy < 1:
             raise ValueError(f"{function}: hierarchy={hierarchy} is out of range. {rule}.")
-        return np.arange(n_components) // int(hierarchy) - 1
+        return np.arange(n_components) // min(int(hierarchy), n_components) - 1
     try:
         parents = np.array(hierarchy)
     except ValueError:  # ragged rows

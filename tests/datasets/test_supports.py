@@ -132,6 +132,7 @@ def test_entropy_grows_with_freedom():
         assert (np.diff(entropies) < 0).all()
     wider = [support_entropy(m, k, hierarchy=b) for b in (1, 2, 4, 12)]
     assert wider[0] == 0 and (np.diff(wider) > 0).all()
+    assert support_entropy(m, k, hierarchy=10**30) == wider[-1]
     assert support_entropy(12, 4, correlation=1, group_size=4) == pytest.approx(math.log2(3))
 
 
