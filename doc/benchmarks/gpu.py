@@ -259,8 +259,10 @@ def start(problem):
     """State of training in which no latent is dead."""
     d, D = problem.shape[1], problem.D.copy()
     encoder = parts(problem, "highest")[1]
-    params = {"components": D, "decoder_bias": cupy.zeros(d, dtype=D.dtype), **encoder.init(D)}
-    return training.start(params, problem.X, np.random.default_rng(0), np.zeros(d), 1.0)
+    random = np.random.default_rng(0)
+    params = {"components": D, "decoder_bias": cupy.zeros(d, dtype=D.dtype)}
+    params |= encoder.init(D, random)
+    return training.start(params, problem.X, random, np.zeros(d), 1.0)
 
 
 def stepper(problem, state, precision):
@@ -573,7 +575,8 @@ def first_parameters(problem, device):
 
     _, d, m, _ = problem.shape
     D, encoder = problem.D, parts(problem, "highest")[1]
-    arrays = tensor(D, device), tensor(encoder.init(D)["encoder"], device)
+    first = encoder.init(D, np.random.default_rng(0))
+    arrays = tensor(D, device), tensor(first["encoder"], device)
     return *arrays, torch.zeros(m, device=device), torch.zeros(d, device=device)
 
 
