@@ -82,7 +82,7 @@ class BaseDictionaryEstimator(
     @contextlib.contextmanager
     def _inference(self, X):
         """Context with parameters and encoder for X, in its units, on the device it visits."""
-        encoder, _ = self._parts(self.components_.shape[0], 1.0)
+        encoder, _ = self._parts_as_fitted()
         place = devices.visited(getattr(X, "like", X), self.device, type(self).__name__)
         with place or contextlib.nullcontext():
             like = native(self.components_)[:0, :]

@@ -1,6 +1,7 @@
 """What a checkpoint and the fit that continues it must have in common."""
 
 import hashlib
+from numbers import Real
 
 import numpy as np
 
@@ -35,8 +36,9 @@ def _plain(value):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, tuple | list) and all(isinstance(each, int | float) for each in value):
-        return list(value)
+    if isinstance(value, tuple | list) and all(isinstance(each, Real) for each in value):
+        each = [_plain(number) for number in value]
+        return each[0] if len(each) == 1 else each  # a width of a layer, and a tuple with it
     if isinstance(value, np.random.RandomState):
         return "RandomState"
     if hasattr(value, "fit"):

@@ -377,9 +377,16 @@ class FittingMixin(CallbackSupportMixin):
                 f"components fitted before. {way_out}"
             )
 
+    def _parts_as_fitted(self):
+        try:
+            return self._parts(self.components_.shape[0], 1.0)
+        except (KeyError, TypeError, ValueError):
+            self._validate_params()  # names a parameter that has become invalid since
+            raise
+
     def _fitted_params(self, like=None):
         # Where `like` is given: beside it, and in its dtype.
-        encoder, _ = self._parts(self.components_.shape[0], 1.0)
+        encoder, _ = self._parts_as_fitted()
         names = ["components", "decoder_bias", *encoder.names]
         params = {name: native(getattr(self, f"{name}_")) for name in names}
         if like is None:

@@ -4,7 +4,8 @@ Contract, for codes Z that may be sparse::
 
     penalty(Z, progress) -> total, slopes      slopes: entries like those of Z, zero where Z is
 
-`progress` is the share of training that has passed, from 0 to 1. Those of single entries are
+`progress` is the share of steps that have passed of those before the fall of the rate, from 0 to 1;
+1 where there is no fall. Those of single entries are
 functions ``rho(z, width) -> value, slope``. They cost what the l1 norm does where codes are small
 against `width` (with ``"lp"``, where they equal it) and less above.
 """
@@ -13,6 +14,7 @@ from skdict import codes
 from skdict.backend import namespace
 
 VANISHING = 1e-10  # sum of the codes of a sample, up to which it has none
+WITH_WIDTH = "log", "lp", "mcp", "tanh"
 NEAR_ZERO = 0.01  # of the width, by which "lp" is moved: its slope at zero is not infinite
 
 

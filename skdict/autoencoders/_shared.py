@@ -49,6 +49,10 @@ class Autoencoder(BaseDictionaryEstimator):
         self._check_as_fitted()
         return super()._fitted_params(like)
 
+    def _check_continues(self, X):
+        super()._check_continues(X)
+        self._check_as_fitted()
+
     def _check_as_fitted(self):
         """Options that decide which parameters there are must be as in the last fit."""
         hidden = self._hidden()
@@ -58,7 +62,7 @@ class Autoencoder(BaseDictionaryEstimator):
         if width != fitted:
             self._raise_changed("encoder_hidden", fitted)
         balanced = hasattr(self, "selection_bias_")
-        if "selection_bias" in self._parts(1, 1.0)[0].names and not balanced:
+        if "selection_bias" in self._parts_as_fitted()[0].names and not balanced:
             self._raise_changed("load_balancing", 0.0)
         if balanced and not self.load_balancing:
             self._raise_changed("load_balancing", "one above 0")

@@ -172,7 +172,7 @@ class SparseAutoencoder(Autoencoder):
     decoder_bias_ : array of shape (n_features,)
     shrinkage_ : array of shape (2,)
         Where there was a repair: :func:`skdict.metrics.shrinkage` of the rows that were trained on,
-        before and after.
+        before and after. There is no repair, and none of these, after a fit that diverged.
     scale_ : float
         Root mean square of the entries of X about their column means, by which X is divided in
         training (1 where that is 0).
@@ -230,7 +230,7 @@ class SparseAutoencoder(Autoencoder):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "penalty": [StrOptions(set(penalties.NAMES))],
         "penalty_width": [Interval(Real, 0, None, closed="neither")],
-        "p": [Interval(Real, 0, 1, closed="right"), tuple, list],
+        "p": [Interval(Real, 0.01, 1, closed="both"), tuple, list],
         "atom_norms": [StrOptions({"unit", "free"})],
         "repair": [StrOptions({"scale", "decoder"}), None],
         "resample_dead": ["boolean"],
@@ -367,6 +367,13 @@ class SparseAutoencoder(Autoencoder):
             attributes["shrinkage_"] = vars(self).pop("_shrinkage")
         return attributes
 
+    def _against_divergence(self):
+        advice = super()._against_divergence()
+        if self.penalty in penalties.WITH_WIDTH:
+            width = f"a penalty_width nearer to 1 than {self.penalty_width:.4g}"
+            advice = f"{advice[:-1]}, or choose {width}."
+        return advice + " There was no repair." * (self.repair is not None)
+
     def _costs(self, norms):
         if self.penalty == "l1":
             return super()._costs(norms)
@@ -375,4 +382,4 @@ class SparseAutoencoder(Autoencoder):
         codes_ = np.linspace(0.001, 1, 200) * largest
         costs = np.array([float(rho(np.full((1, 1), z), 1.0)[0]) for z in codes_])
         most = np.max((codes_ * largest - codes_**2 / 2) / costs)
-        return most, "where for the largest sample"
+        return most, "by the penalty of its code for the largest sample"

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 BLOCK_ENTRIES = 2**22  # of the arrays of (samples, components) that exist at a time
+MANY = 2**20  # components that are active, from which on logarithms are not summed one by one
 MOST_ORDERED = 14  # largest k of which all subsets are gone through
 
 
@@ -97,7 +98,7 @@ def entropy_bits(law, n_draws, random):
         every = itertools.combinations(range(law.n_components), law.k)
         logs = np.array([log_probability(np.array(support), law) for support in every])
         logs = logs[logs > -np.inf]
-        return float(-np.sum(np.exp(logs) * logs) / math.log(2)), 0.0
+        return abs(float(np.sum(np.exp(logs) * logs) / math.log(2))), 0.0
     n_rows = max(1, BLOCK_ENTRIES // law.n_components)
     bits = []
     for start in range(0, n_draws, n_rows):
@@ -107,7 +108,11 @@ def entropy_bits(law, n_draws, random):
 
 
 def _log2_binomial(n, k):
-    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
+    k = min(k, n - k)
+    if k > MANY:
+        return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
+    i = np.arange(k)
+    return float(np.sum(np.log2((float(n) - i) / (i + 1))))
 
 
 def _log_probability(support, law):

@@ -228,7 +228,7 @@ def support_entropy(
     entropy : float
         In bits.
     std : float, if `return_std`
-        Standard error of `entropy`: 0 where it is exact.
+        Standard error of `entropy`: 0 where it is exact, or where all draws are equally likely.
 
     Raises
     ------

@@ -27,15 +27,17 @@ def fit(shares):
     """Midpoint and slope of the most likely curve ``expit(slope * (x - midpoint))``, slope >= 0.
 
     The slope is infinite where the shares jump from 0 to 1. The midpoint is NaN where they do not
-    rise, or are all 0 or all 1.
+    rise, or are all 0 or all 1, or where there is one of them.
     """
     x, y, n = shares
     if y.max() == 0 or y.min() == 1:
         return math.nan, math.inf
+    if x.size == 1:
+        return math.nan, 0.0
     if np.isin(y, (0, 1)).all() and (np.diff(y) >= 0).all():
         first = int(np.argmax(y))
         return float(x[first - 1 : first + 1].mean()), math.inf
-    centre, scale = x.mean(), np.ptp(x) or 1.0
+    centre, scale = x.mean(), np.ptp(x)
     u = (x - centre) / scale
 
     def loss(parameters):

@@ -36,8 +36,9 @@ def as_encoder(coder):
             return _encoder_of(coder, parameters)
     elif callable(coder) and not isinstance(coder, type):
         return coder
+    what = "is a class" if isinstance(coder, type) else "has no parameter dictionary"
     raise TypeError(
-        f"{FUNCTION}: coder={coder!r} has no parameter dictionary. Pass a coder such as "
+        f"{FUNCTION}: coder={coder!r} {what}. Pass a coder such as "
         "MatchingPursuitCoder(algorithm='mp'), or a function coder(X, dictionary, k) that returns "
         "codes."
     )

@@ -115,7 +115,7 @@ def superposition_bitrate(
         Number of active components, below `n_components`.
     n_features : int or array-like of int, default=None
         Numbers of features d to try. None: 8 of them, around the rise from failure to success,
-        which is looked for with 20 trials at each of a few numbers, at most 16 features a bit.
+        which is looked for with 20 trials at each of a few numbers, at most 19 features a bit.
     ensemble : {"spherical", "gaussian", "rademacher"}, default="rademacher"
         Law of the dictionary, as in :func:`skdict.datasets.make_superposition`.
     magnitudes : {"half_normal", "normal", "ones"}, default="ones"
@@ -334,7 +334,9 @@ def _student(values, weights, confidence):
 
 def _warn_of_poor_data(grid, rates, at, curve):
     what = None
-    if np.isnan(curve[0]):
+    if len(grid) == 1:
+        what = "are of one number alone, and dims_per_bit is NaN"
+    elif np.isnan(curve[0]):
         what = "do not rise from rare to common success, and dims_per_bit is NaN"
     elif np.count_nonzero((rates > 0) & (rates < 1)) < 2:
         what = "leave the transition between two of them, and only the intervals tell where"

@@ -7,6 +7,8 @@ Autoencoders", arXiv 2411.13117.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from skdict.autoencoders.gated import GatedAutoencoder
 from skdict.autoencoders.relu import SparseAutoencoder
 from skdict.autoencoders.topk import TopKAutoencoder
@@ -154,9 +156,12 @@ def flops(estimator, n_samples=1, *, n_features=None, iterations=None, mean_l0=N
     estimator._validate_params()
     if isinstance(estimator, AUTOENCODERS):
         estimator._hidden()  # an error names what is wrong with it
+    if isinstance(estimator, SparseAutoencoder):
+        estimator._rho()
     check_positive_integer("flops", "n_samples", n_samples)
     d, m = _shape(estimator, n_features)
     _check_means(iterations, mean_l0, m)
+    n_samples, iterations, mean_l0 = _exact(n_samples), _exact(iterations), _exact(mean_l0)
     n_codes = m if mean_l0 is None else mean_l0
     encoding = _encoding(estimator, d, m, iterations, mean_l0)
     if getattr(estimator, "dictionary", None) is not None:
@@ -173,6 +178,8 @@ def _shape(estimator, n_features):
         check_positive_integer("flops", "n_features", n_features)
     dictionary = getattr(estimator, "dictionary", None)
     known = getattr(estimator, "components_", None)
+    if known is None and isinstance(dictionary, list | tuple):
+        known = np.asarray(dictionary)
     if known is None and hasattr(dictionary, "shape"):
         known = dictionary
     if known is not None:
@@ -190,10 +197,15 @@ def _shape(estimator, n_features):
         )
     if isinstance(dictionary, AUTOENCODERS + CODERS):
         return _shape(dictionary, n_features)
-    first = getattr(estimator, "dict_init", None)
+    first, d = getattr(estimator, "dict_init", None), _exact(n_features)
     if estimator.n_components == "auto":
-        return n_features, 4 * n_features if first is None else len(first)
-    return n_features, estimator.n_components
+        return d, 4 * d if first is None else len(first)
+    return d, _exact(estimator.n_components)
+
+
+def _exact(number):
+    # A number of numpy would overflow.
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _check_means(iterations, mean_l0, m):
@@ -206,7 +218,7 @@ def _check_means(iterations, mean_l0, m):
 def _hidden(estimator):
     """Width of the hidden layer of the encoder, None where there is none."""
     hidden = getattr(estimator, "encoder_hidden", None)
-    return hidden[0] if isinstance(hidden, tuple | list) else hidden
+    return _exact(hidden[0] if isinstance(hidden, tuple | list) else hidden)
 
 
 # ---------------------------------------------------------------------- encoding
@@ -243,14 +255,14 @@ def _n_selected(estimator, m, iterations):
             "flops: iterations=None, but MatchingPursuitCoder has k=None. Pass how many atoms it "
             "selects for a sample."
         )
-    return k if estimator.algorithm in ("mp", "gradient") else min(k, m)
+    return _exact(k) if estimator.algorithm in ("mp", "gradient") else min(_exact(k), m)
 
 
 def _thresholding(estimator, d, m, mean_l0):
     one_step = operations.correlations(d, m) + m  # and a comparison for each
     if not estimator.refit:
         return one_step
-    n_kept = min(estimator.k, m) if estimator.threshold is None else mean_l0
+    n_kept = min(_exact(estimator.k), m) if estimator.threshold is None else mean_l0
     if n_kept is None:
         raise ValueError(
             "flops: mean_l0=None, but ThresholdCoder refits as many codes as exceed its threshold. "
@@ -266,7 +278,7 @@ def _training(estimator, n_samples, d, m, n_codes, encoding):
     """All operations of `fit`, those of a step, and the number of steps."""
     update = getattr(estimator, "dict_update", None)
     whole = update in ("ksvd", "aksvd", "mod")
-    batch_size = n_samples if whole else min(estimator.batch_size, n_samples)
+    batch_size = n_samples if whole else min(_exact(estimator.batch_size), n_samples)
     steps_per_pass = math.ceil(n_samples / batch_size)
     n_rows, n_steps = _rows_and_steps(estimator, n_samples, batch_size, steps_per_pass)
     if update is None:
@@ -279,7 +291,7 @@ def _training(estimator, n_samples, d, m, n_codes, encoding):
 
 def _rows_and_steps(estimator, n_samples, batch_size, steps_per_pass):
     if not hasattr(estimator, "n_steps_"):
-        n_passes = estimator._n_passes(steps_per_pass)
+        n_passes = _exact(estimator._n_passes(steps_per_pass))
         return n_passes * n_samples, n_passes * steps_per_pass
     if estimator.n_steps_ == estimator.n_iter_ * steps_per_pass:
         return estimator.n_iter_ * n_samples, estimator.n_steps_

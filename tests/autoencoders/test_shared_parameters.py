@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from estimators import data, each_autoencoder, small
+from estimators import assert_same_fit, data, each_autoencoder, small
 from sklearn.exceptions import ConvergenceWarning
 
 from skdict import GatedAutoencoder, SparseAutoencoder, TopKAutoencoder, training
@@ -33,6 +33,7 @@ def test_a_bad_option_is_named(make):
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
 @pytest.mark.parametrize("method", ["partial_fit", "transform", "warm fit"])
 @pytest.mark.parametrize(
     "cls, first, then, message",
@@ -54,10 +55,10 @@ def test_a_bad_option_is_named(make):
         ),
     ],
 )
-def test_options_that_differ_from_the_last_fit(method, cls, first, then, message):
+def test_options_that_differ_from_the_last_fit(method, fit, cls, first, then, message):
     # Catches a missing attribute or a shape as the answer to a parameter that was set since.
     X, sae = data(), small(cls, **first)
-    sae.fit(X).set_params(**then, warm_start=method == "warm fit")
+    getattr(sae, fit)(X).set_params(**then, warm_start=method == "warm fit")
     before = dict(vars(sae))
     with pytest.raises(ValueError, match=f"{cls.__name__}: .*{message}.*warm_start=False"):
         getattr(sae, method.split()[-1])(X)
@@ -67,12 +68,26 @@ def test_options_that_differ_from_the_last_fit(method, cls, first, then, message
     assert {n for n in vars(sae) if n.endswith("_")} == {n for n in vars(fresh) if n.endswith("_")}
 
 
+@pytest.mark.parametrize("name", ["penalty", "penalty_width", "load_balancing"])
+def test_options_that_are_invalid_since_the_fit(name):
+    # Catches a KeyError, or none that names the parameter.
+    X, sae = data(), small(SparseAutoencoder, penalty="log").fit(data())
+    Z = sae.transform(X)
+    sae.set_params(**{name: "x"})
+    for method, rows in ((sae.transform, X), (sae.inverse_transform, Z), (sae.score, X)):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of SparseAutoencoder"):
+            method(rows)
+
+
 def test_shrinkage_is_of_the_last_repair():
     # Catches an attribute that a later fit leaves behind.
     X, sae = data(), small(SparseAutoencoder, repair="scale")
     assert hasattr(sae.fit(X), "shrinkage_") and hasattr(sae.fit(X), "shrinkage_")
     assert not hasattr(sae.partial_fit(X), "shrinkage_")
     assert not hasattr(sae.fit(X).set_params(repair=None).fit(X), "shrinkage_")
+    sae.set_params(repair="scale", learning_rate=1e300)
+    with pytest.warns(ConvergenceWarning, match=r"Lower learning_rate\. There was no repair\."):
+        assert not hasattr(sae.fit(X), "shrinkage_")
 
 
 def test_bad_options_of_the_penalty_are_named():
@@ -80,6 +95,9 @@ def test_bad_options_of_the_penalty_are_named():
     for p in ((1.0,), (1.0, 0.0), (0.5, "a"), (True, 0.5), (), (1.0, 1e-300), 0.0, 1.5, 1e-9):
         with pytest.raises(ValueError, match=r"SparseAutoencoder.*p=|'p' parameter of"):
             small(SparseAutoencoder, penalty="lp", p=p).fit(data())
+    with pytest.warns(ConvergenceWarning, match="a penalty_width nearer to 1 than 1e\\+300"):
+        sae = small(SparseAutoencoder, penalty="log", penalty_width=1e300, max_iter=20)
+        sae.fit(data(dtype="float32"))
     with pytest.raises(ValueError, match="'penalty' parameter of SparseAutoencoder"):
         small(SparseAutoencoder, penalty="l2").fit(data())
     with pytest.raises(ValueError, match="'atom_norms' parameter of SparseAutoencoder"):
@@ -259,3 +277,18 @@ def test_advice_names_the_weight_that_diverged(weight):
     with pytest.warns(ConvergenceWarning, match=rf"Lower learning_rate or {weight}\."):
         sae.fit(data(dtype="float32"))
     assert np.isfinite(sae.components_).all()
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({"encoder_hidden": 8}, {"encoder_hidden": (8,)}),
+        ({"encoder_hidden": [np.int64(8)]}, {"encoder_hidden": 8}),
+        ({"p": (np.float32(1), np.float32(0.5))}, {"p": [1.0, 0.5]}),
+    ],
+)
+def test_a_fit_resumes_with_options_that_mean_the_same(one, other, tmp_path):
+    # Catches a refusal for a number in a tuple, or one of NumPy.
+    first = small(SparseAutoencoder, penalty="lp", **one).fit(data(), checkpoint=tmp_path)
+    then = small(SparseAutoencoder, penalty="lp", **other)
+    assert_same_fit(then.fit(data(), checkpoint=tmp_path, resume=True), first)

@@ -103,6 +103,14 @@ def test_entropy_of_even_supports_is_that_of_a_binomial(m, data):
     assert entropy == pytest.approx(support_entropy(m, m - k) if k < m else 0, abs=1e-9)
 
 
+@pytest.mark.parametrize("n_components", [2**40, 2**50, 2**60])
+def test_entropy_of_more_components_than_floats_can_tell_apart(n_components):
+    # Catches differences of logarithms of factorials, in which all digits cancel.
+    for k in (1, 16, 300):
+        exact = math.log2(math.comb(n_components, k))
+        assert support_entropy(n_components, k) == pytest.approx(exact, rel=1e-12)
+
+
 @pytest.mark.parametrize("rates", [0.3, 1.0, 3.0, 30.0])
 def test_rates_alone_by_time_and_by_order(rates):
     # would catch an integral of too few points: a hierarchy of roots is none, but sums over orders

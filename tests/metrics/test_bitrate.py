@@ -276,6 +276,30 @@ def test_an_extrapolated_level_is_told():
     assert result.dims_per_bit[0] * 4 > 18
 
 
+def test_one_number_of_features_gives_no_curve():
+    # Catches a slope that nothing but a default decides.
+    with pytest.warns(UserWarning, match="one number alone, and dims_per_bit is NaN"):
+        result = superposition_bitrate(
+            Coin(12, 3), n_features=[12, 12], k=1, n_components=16, random_state=0
+        )
+    assert 0 < result.successes[0] < result.trials[0]
+    assert np.isnan(result.dims_per_bit).all() and np.isnan(result.midpoint)
+    assert (result.intervals[:, 0] == 0).all() and np.isinf(result.intervals[:, 1]).all()
+
+
+def test_at_most_19_features_a_bit_are_tried():
+    with pytest.warns(UserWarning, match="do not rise"):
+        result = superposition_bitrate(
+            lambda X, D, k: np.zeros((len(X), len(D))),
+            n_components=64,
+            k=2,
+            n_trials=20,
+            n_dictionaries=2,
+            random_state=0,
+        )
+    assert 10 < result.n_features[-1] / result.entropy_bits < 19
+
+
 def test_results_are_read_only():
     result = superposition_bitrate(top_k, n_features=GRID, **SMALL)
     for value in vars(result).values():
@@ -323,7 +347,7 @@ def test_shares_that_fall_have_no_curve():
     "coder, parameters, error, message",
     [
         ("mp", {}, TypeError, "coder='mp' has no parameter dictionary"),
-        (ThresholdCoder, {}, TypeError, "coder=<class .*has no parameter dictionary"),
+        (ThresholdCoder, {}, TypeError, "coder=<class .* is a class"),
         (LogisticRegression(), {}, TypeError, "has no parameter dictionary"),
         (top_k, {"k": 256}, ValueError, "k=256 .* below n_components=256"),
         (top_k, {"k": 0}, ValueError, "k=0 is out of range"),

@@ -394,8 +394,26 @@ def test_shapes_come_from_what_is_known():
     assert flops(ThresholdCoder(dict_init=first), 1, n_features=6).decoding == 2 * 5 * 6 + 6
     given = ThresholdCoder(dictionary=np.ones((5, 6)))
     assert flops(given, 1) == flops(given, 1, n_features=6)
+    assert flops(given, 1) == flops(ThresholdCoder(dictionary=np.ones((5, 6)).tolist()), 1)
     learner = ThresholdCoder(dictionary=SparseAutoencoder(5))
     assert flops(learner, 1, n_features=6).decoding == 2 * 5 * 6 + 6
+
+
+def test_numbers_of_numpy_do_not_overflow():
+    # Catches counts that are negative, or in the precision of a parameter.
+    def counts(number, **changes):
+        for cls in AUTOENCODERS:
+            sizes = {"max_iter": number(300), "batch_size": number(100), **changes}
+            yield flops(cls(number(120), **sizes), number(120), n_features=number(90))
+        yield flops(MatchingPursuitCoder(number(120), k=number(5)), n_features=number(90))
+        yield flops(ThresholdCoder(number(120), k=number(5), refit=True), n_features=number(90))
+
+    assert list(counts(np.int16)) == list(counts(int))
+    hidden = counts(np.int16, encoder_hidden=np.int16(99))
+    assert list(hidden) == list(counts(int, encoder_hidden=99))
+    mean = flops(SparseAutoencoder(16), 10, n_features=8, mean_l0=np.float32(3.25))
+    assert mean == flops(SparseAutoencoder(16), 10, n_features=8, mean_l0=3.25)
+    assert type(mean.decoding) is float
 
 
 def test_a_pursuit_is_bounded_by_its_atoms():
@@ -450,7 +468,14 @@ def test_refusals_name_the_way_out(estimator, how, error, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"max_iter": "x"}, {"encoder_hidden": ()}, {"n_components": 2.5}]
+    "options",
+    [
+        {"batch_size": 0},
+        {"max_iter": "x"},
+        {"encoder_hidden": ()},
+        {"n_components": 2.5},
+        {"p": (1,)},
+    ],
 )
 def test_parameters_out_of_range_are_not_counted(options):
     # Catches a count of what cannot be fitted, and errors from deep inside.
