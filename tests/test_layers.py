@@ -18,8 +18,8 @@ ENGINE += [("sources", "checkpoints", "interruption", "devices"), "codes"]
 ENGINE += [("constraints", "penalties"), ("encoders", "terms", "optimizers")]
 ENGINE += [("objective", "fusion", "dictionary_updates", "batches"), "revival", "training"]
 ENGINE += [("encoding", "runs", "repair"), ("progress", "saving")]
-SHELL = ["_sklearn", "_validation", ("_callbacks", "_configuration", "_lazy"), "_fitting"]
-SHELL += ["_base", ("autoencoders", "coders"), "moving"]
+SHELL = ["_sklearn", "_validation", ("_callbacks", "_configuration", "_lazy", "_warnings")]
+SHELL += ["_fitting", "_base", ("autoencoders", "coders"), "moving"]
 BEYOND = [("distributed", "plotting")]
 ALLOWED = {
     "metrics": {"backend", "kernels"},
@@ -30,7 +30,7 @@ ALLOWED = {
 ALSO = {"flops.py": {"autoencoders", "coders"}}  # what it counts
 ALSO |= {"bitrate.py": {"datasets"}, "_trials.py": {"datasets"}}  # laws to draw from
 KNOWS_SKLEARN = {"_sklearn", "_validation", "_lazy", "_fitting", "_base", "autoencoders", "coders"}
-KNOWS_SKLEARN |= {"moving"}
+KNOWS_SKLEARN |= {"moving", "_warnings"}
 KNOWS_SKLEARN |= {"datasets", "model_selection", "testing", "distributed", "plotting"}
 
 

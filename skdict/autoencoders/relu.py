@@ -368,11 +368,12 @@ class SparseAutoencoder(Autoencoder):
         return attributes
 
     def _against_divergence(self):
-        advice = super()._against_divergence()
-        if self.penalty in penalties.WITH_WIDTH:
-            width = f"a penalty_width nearer to 1 than {self.penalty_width:.4g}"
-            advice = f"{advice[:-1]}, or choose {width}."
-        return advice + " There was no repair." * (self.repair is not None)
+        sentences, width = [super()._against_divergence()], self.penalty_width
+        if self.penalty in penalties.WITH_WIDTH and width != 1:
+            sentences.append(f"Or choose a penalty_width nearer to 1 than {width:.4g}.")
+        if self.repair is not None:
+            sentences.append("There was no repair.")
+        return " ".join(sentences)
 
     def _costs(self, norms):
         if self.penalty == "l1":

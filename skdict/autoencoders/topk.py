@@ -358,7 +358,7 @@ class TopKAutoencoder(Autoencoder):
 
     def _parts(self, n_components, unit):
         k_aux = max(1, self.n_features_in_ // 2)
-        k, balanced = min(self.k, n_components), bool(self.load_balancing > 0)
+        k, balanced = min(self.k, n_components), self.load_balancing > 0
         encoder = TopKEncoder(k, k_aux, self.precision, self._hidden(), balanced)
         return encoder, self._with_incoherence([Reconstruction(), AuxK()])
 

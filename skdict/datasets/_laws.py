@@ -10,10 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import betaln, logsumexp
 
 BLOCK_ENTRIES = 2**22  # of the arrays of (samples, components) that exist at a time
-MANY = 2**20  # components that are active, from which on logarithms are not summed one by one
 MOST_ORDERED = 14  # largest k of which all subsets are gone through
 
 
@@ -108,11 +107,9 @@ def entropy_bits(law, n_draws, random):
 
 
 def _log2_binomial(n, k):
+    # of a beta function, in which the logarithms of huge factorials do not cancel
     k = min(k, n - k)
-    if k > MANY:
-        return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
-    i = np.arange(k)
-    return float(np.sum(np.log2((float(n) - i) / (i + 1))))
+    return float(-(np.log1p(n) + betaln(n - k + 1, k + 1)) / math.log(2))
 
 
 def _log_probability(support, law):

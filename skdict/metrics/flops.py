@@ -4,6 +4,7 @@ After O'Neill, Gumran, Klindt, "Compute Optimal Inference and Provable Amortisat
 Autoencoders", arXiv 2411.13117.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -154,14 +155,13 @@ def flops(estimator, n_samples=1, *, n_features=None, iterations=None, mean_l0=N
             f"{', '.join(cls.__name__ for cls in AUTOENCODERS + CODERS)}."
         )
     estimator._validate_params()
-    if isinstance(estimator, AUTOENCODERS):
-        estimator._hidden()  # an error names what is wrong with it
-    if isinstance(estimator, SparseAutoencoder):
-        estimator._rho()
     check_positive_integer("flops", "n_samples", n_samples)
+    estimator, (n_samples, n_features) = _exact(estimator), map(_python, (n_samples, n_features))
     d, m = _shape(estimator, n_features)
+    estimator.n_features_in_ = d
+    estimator._parts(m, 1.0)  # checks parameters that only make sense together
     _check_means(iterations, mean_l0, m)
-    n_samples, iterations, mean_l0 = _exact(n_samples), _exact(iterations), _exact(mean_l0)
+    iterations, mean_l0 = _python(iterations), _python(mean_l0)
     n_codes = m if mean_l0 is None else mean_l0
     encoding = _encoding(estimator, d, m, iterations, mean_l0)
     if getattr(estimator, "dictionary", None) is not None:
@@ -172,18 +172,28 @@ def flops(estimator, n_samples=1, *, n_features=None, iterations=None, mean_l0=N
     return Flops(n_samples, n_samples * encoding, n_samples * decoding, *training)
 
 
+def _exact(estimator):
+    """A copy whose parameters are Python's numbers, for NumPy's overflow."""
+    exact = copy.copy(estimator)
+    for name, value in estimator.get_params(deep=False).items():
+        setattr(exact, name, _python(value))
+    return exact
+
+
+def _python(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _shape(estimator, n_features):
     """Numbers of features and of components."""
     if n_features is not None:
         check_positive_integer("flops", "n_features", n_features)
     dictionary = getattr(estimator, "dictionary", None)
     known = getattr(estimator, "components_", None)
-    if known is None and isinstance(dictionary, list | tuple):
-        known = np.asarray(dictionary)
-    if known is None and hasattr(dictionary, "shape"):
+    if known is None and not hasattr(dictionary, "fit"):
         known = dictionary
     if known is not None:
-        m, d = known.shape
+        m, d = np.shape(known)
         if n_features not in (None, d):
             raise ValueError(
                 f"flops: n_features={n_features}, but {type(estimator).__name__} has atoms of "
@@ -197,15 +207,10 @@ def _shape(estimator, n_features):
         )
     if isinstance(dictionary, AUTOENCODERS + CODERS):
         return _shape(dictionary, n_features)
-    first, d = getattr(estimator, "dict_init", None), _exact(n_features)
+    first = getattr(estimator, "dict_init", None)
     if estimator.n_components == "auto":
-        return d, 4 * d if first is None else len(first)
-    return d, _exact(estimator.n_components)
-
-
-def _exact(number):
-    # A number of numpy would overflow.
-    return number.item() if isinstance(number, np.generic) else number
+        return n_features, 4 * n_features if first is None else len(first)
+    return n_features, estimator.n_components
 
 
 def _check_means(iterations, mean_l0, m):
@@ -217,8 +222,8 @@ def _check_means(iterations, mean_l0, m):
 
 def _hidden(estimator):
     """Width of the hidden layer of the encoder, None where there is none."""
-    hidden = getattr(estimator, "encoder_hidden", None)
-    return _exact(hidden[0] if isinstance(hidden, tuple | list) else hidden)
+    hidden = estimator._hidden()
+    return None if hidden is None else hidden.width
 
 
 # ---------------------------------------------------------------------- encoding
@@ -255,14 +260,14 @@ def _n_selected(estimator, m, iterations):
             "flops: iterations=None, but MatchingPursuitCoder has k=None. Pass how many atoms it "
             "selects for a sample."
         )
-    return _exact(k) if estimator.algorithm in ("mp", "gradient") else min(_exact(k), m)
+    return k if estimator.algorithm in ("mp", "gradient") else min(k, m)
 
 
 def _thresholding(estimator, d, m, mean_l0):
     one_step = operations.correlations(d, m) + m  # and a comparison for each
     if not estimator.refit:
         return one_step
-    n_kept = min(_exact(estimator.k), m) if estimator.threshold is None else mean_l0
+    n_kept = min(estimator.k, m) if estimator.threshold is None else mean_l0
     if n_kept is None:
         raise ValueError(
             "flops: mean_l0=None, but ThresholdCoder refits as many codes as exceed its threshold. "
@@ -278,7 +283,7 @@ def _training(estimator, n_samples, d, m, n_codes, encoding):
     """All operations of `fit`, those of a step, and the number of steps."""
     update = getattr(estimator, "dict_update", None)
     whole = update in ("ksvd", "aksvd", "mod")
-    batch_size = n_samples if whole else min(_exact(estimator.batch_size), n_samples)
+    batch_size = n_samples if whole else min(estimator.batch_size, n_samples)
     steps_per_pass = math.ceil(n_samples / batch_size)
     n_rows, n_steps = _rows_and_steps(estimator, n_samples, batch_size, steps_per_pass)
     if update is None:
@@ -291,7 +296,7 @@ def _training(estimator, n_samples, d, m, n_codes, encoding):
 
 def _rows_and_steps(estimator, n_samples, batch_size, steps_per_pass):
     if not hasattr(estimator, "n_steps_"):
-        n_passes = _exact(estimator._n_passes(steps_per_pass))
+        n_passes = estimator._n_passes(steps_per_pass)
         return n_passes * n_samples, n_passes * steps_per_pass
     if estimator.n_steps_ == estimator.n_iter_ * steps_per_pass:
         return estimator.n_iter_ * n_samples, estimator.n_steps_

@@ -85,7 +85,7 @@ def test_shrinkage_is_of_the_last_repair():
     assert hasattr(sae.fit(X), "shrinkage_") and hasattr(sae.fit(X), "shrinkage_")
     assert not hasattr(sae.partial_fit(X), "shrinkage_")
     assert not hasattr(sae.fit(X).set_params(repair=None).fit(X), "shrinkage_")
-    sae.set_params(repair="scale", learning_rate=1e300)
+    sae.set_params(repair="scale", learning_rate=1e300, penalty="log", penalty_width=1.0)
     with pytest.warns(ConvergenceWarning, match=r"Lower learning_rate\. There was no repair\."):
         assert not hasattr(sae.fit(X), "shrinkage_")
 
